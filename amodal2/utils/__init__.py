@@ -1,0 +1,1 @@
+"""Leaf helpers: errors, files, logging, optional imports, environment report."""
