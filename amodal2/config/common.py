@@ -1,0 +1,62 @@
+"""Keys that every system shares: input sampling, augmentation, test-time rules, solver and timm backbones."""
+
+from detectron2.config import CfgNode
+
+
+def add_common_config(cfg: CfgNode) -> None:
+    """Add ``INPUT.AMODAL``, ``TEST.AMODAL``, ``SOLVER`` and ``MODEL.TIMM`` keys.
+
+    Args:
+        cfg: Detectron2's default configuration; changed in place.
+    """
+    _add_input_config(cfg)
+    _add_test_config(cfg)
+    _add_solver_config(cfg)
+    _add_timm_config(cfg)
+
+
+def _add_input_config(cfg: CfgNode) -> None:
+    cfg.INPUT.AMODAL = CfgNode()
+    # Name of the mapper in AMODAL_MAPPER_REGISTRY that turns a dataset dict into a training sample.
+    cfg.INPUT.AMODAL.MAPPER = "ClipMapper"
+    # N_c, frames per clip (A2VIS Sec. 4.6.2 uses 3). 1 with NUM_CLIPS 1 trains on single frames.
+    cfg.INPUT.AMODAL.CLIP_LEN = 3
+    # Clips per training sample; a sample holds NUM_CLIPS * CLIP_LEN frames of one video.
+    cfg.INPUT.AMODAL.NUM_CLIPS = 5
+    # Frames of a sample are drawn within +- this many frames of a random reference frame (GenVIS: 12).
+    cfg.INPUT.AMODAL.FRAME_RANGE = 12
+    # An object counts as seen from the first frame with at least this many visible pixels (after augmentation).
+    cfg.INPUT.AMODAL.MIN_VISIBLE_PX = 1
+    # Strength in [0, 1] of random brightness, contrast and saturation changes, shared by the frames of a sample.
+    cfg.INPUT.AMODAL.COLOR_JITTER = 0.0
+
+
+def _add_test_config(cfg: CfgNode) -> None:
+    cfg.TEST.AMODAL = CfgNode()
+    # Tracks kept per video, the best (slot, class) pairs by class score.
+    cfg.TEST.AMODAL.TOPK = 20
+    # Amodal masks are empty before the first frame whose visible mask has this many pixels (A2VIS Sec. 3.1).
+    cfg.TEST.AMODAL.MIN_VISIBLE_PX = 1
+    # True adds the visible mask to the amodal mask of each frame.
+    cfg.TEST.AMODAL.UNION_VISIBLE = False
+    # True runs inference under bfloat16 autocast.
+    cfg.TEST.AMODAL.AMP = False
+
+
+def _add_solver_config(cfg: CfgNode) -> None:
+    # Learning rate factor of parameters whose name starts with "backbone." (Mask2Former: 0.1).
+    cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
+    # Weight decay of embedding tables (Mask2Former: 0).
+    cfg.SOLVER.WEIGHT_DECAY_EMBED = 0.0
+
+
+def _add_timm_config(cfg: CfgNode) -> None:
+    cfg.MODEL.TIMM = CfgNode()
+    # Name of any timm model that supports features_only, for MODEL.BACKBONE.NAME build_timm_backbone.
+    cfg.MODEL.TIMM.NAME = "resnet18"
+    # True starts from timm's published weights, which are downloaded at first use.
+    cfg.MODEL.TIMM.PRETRAINED = False
+    # Indices into the model's feature pyramid that become res2, res3, res4, res5 (strides 4, 8, 16, 32).
+    cfg.MODEL.TIMM.OUT_INDICES = (1, 2, 3, 4)
+    # True keeps batch normalisation at its stored statistics and does not train it.
+    cfg.MODEL.TIMM.FREEZE_BN = False
