@@ -154,7 +154,9 @@ def _find_broken_text(counts: Sequence[str]) -> dict[int, str]:
     values, ends = _groups(["" if index in problems else text for index, text in enumerate(counts)])
     foreign = np.flatnonzero(values > 63)
     for index in np.unique(np.searchsorted(ends, foreign, side="right")).tolist():
-        problems[index] = f"expected RLE counts of the characters '0' to 'o', got {counts[index]!r:.40}"
+        problems[index] = (
+            f"expected RLE counts of the characters '0' to 'o', got {counts[index]!r:.40}"
+        )
     lengths = np.diff(np.concatenate([[0], ends]))
     last = values[np.maximum(ends - 1, 0)] if len(values) else np.zeros(len(ends), dtype=np.uint8)
     for index in np.flatnonzero((lengths > 0) & (last & 32 > 0)).tolist():

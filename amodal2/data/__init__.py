@@ -1,0 +1,1 @@
+"""From annotation files to model inputs: datasets, mappers, transforms, samplers, loaders."""

@@ -1,0 +1,19 @@
+"""Datasets: readers of annotation files and the table of built-in datasets.
+
+Importing this package registers the built-in datasets in Detectron2's catalogue, without reading them.
+"""
+
+from amodal2.data.datasets.builtin import datasets_root, register_builtin_datasets
+from amodal2.data.datasets.video_amodal import (
+    load_video_amodal_json,
+    register_video_amodal_instances,
+)
+
+register_builtin_datasets(datasets_root())
+
+__all__ = [
+    "datasets_root",
+    "load_video_amodal_json",
+    "register_builtin_datasets",
+    "register_video_amodal_instances",
+]

@@ -1,0 +1,277 @@
+"""Ground truth of a video dataset: one JSON file in the YTVIS layout with amodal keys, read and checked.
+
+A file holds ``videos`` (id, width, height, length, and ``file_names`` or ``file_name``), ``categories`` (id,
+name) and ``annotations``: one record per track with id, video_id, category_id, iscrowd and lists of one
+entry per frame: ``segmentations`` (visible masks) and, where known, ``amodal_segmentations``; optional
+``bboxes, amodal_bboxes, areas, amodal_areas, occlusion_rates``. None stands for "nothing in this frame".
+Files without any amodal masks (YTVIS, OVIS) are read too. Masks may be compressed or uncompressed RLEs or
+polygons; here they become compressed RLEs, and empty masks become None.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from amodal2.structures.mask_checks import (
+    AMODAL_KEY,
+    VISIBLE_KEY,
+    Problem,
+    count_doubts,
+    normalise_masks,
+)
+from amodal2.utils.errors import AnnotationError
+from amodal2.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+_MASK_OF_LIST = {
+    "bboxes": VISIBLE_KEY,
+    "areas": VISIBLE_KEY,
+    "amodal_bboxes": AMODAL_KEY,
+    "amodal_areas": AMODAL_KEY,
+    "occlusion_rates": AMODAL_KEY,
+}
+"""Per-frame list -> the masks in whose frames it has values."""
+
+
+@dataclass
+class VideoDataset:
+    """Checked content of an annotation file.
+
+    Args:
+        file: path of the JSON file.
+        videos: video entries, each with ``length``.
+        categories: category entries in ascending order of their ids.
+        annotations: track records in normal form; ``iscrowd`` is always present.
+        skipped: number of records left out because they were invalid.
+        warnings: text of each kind of doubtful content -> number of cases.
+    """
+
+    file: str
+    videos: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    skipped: int = 0
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def has_amodal(self) -> bool:
+        """Whether the tracks carry amodal masks (true of a file without tracks)."""
+        return all(AMODAL_KEY in record for record in self.annotations)
+
+
+def read_video_json(
+    file: str | Path, *, strict: bool = False, skip_invalid: bool = False
+) -> VideoDataset:
+    """Read and check an annotation file.
+
+    Doubtful content (amodal masks before the first visible frame, visible pixels outside the amodal mask,
+    occlusion rates outside [0, 1]) is counted and logged; it does not change the records.
+
+    Args:
+        file: path of the JSON file.
+        strict: stop at doubtful content as well.
+        skip_invalid: leave invalid videos and tracks out, count and log them, instead of stopping.
+
+    Returns:
+        VideoDataset: records in normal form, in the order of the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        AnnotationError: naming file, video, annotation and key of the first invalid entry.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"read_video_json: expected an annotation file, got no such file {path}; prepare the "
+            "dataset or set DETECTRON2_DATASETS to its root"
+        )
+    reader = _Reader(str(path), skip_invalid)
+    dataset = reader.read(_parse(path))
+    for text, count in dataset.warnings.items():
+        if strict:
+            raise AnnotationError(
+                f"read_video_json: {text}: {count} cases in strict mode", file=path
+            )
+        logger.warning("%s: %s: %d cases", path, text, count)
+    if dataset.skipped:
+        logger.warning("%s: %d invalid records left out", path, dataset.skipped)
+    return dataset
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise AnnotationError(f"read_video_json: expected JSON, got {error}", file=path) from error
+    for key in ("videos", "categories", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise AnnotationError(
+                "read_video_json: expected an object with the lists videos, categories and annotations",
+                file=path,
+                key=key,
+            )
+    return data
+
+
+class _Reader:
+    """Checks the entries of one file; holds what its error messages need."""
+
+    def __init__(self, file: str, skip_invalid: bool) -> None:
+        self.file = file
+        self.skip_invalid = skip_invalid
+        self.skipped = 0
+
+    def read(self, data: dict[str, Any]) -> VideoDataset:
+        """Check everything, categories and videos before the tracks that refer to them."""
+        categories = self._keep(data["categories"], _category_problem, "category")
+        videos = self._keep(data["videos"], _video_problem, "video")
+        by_id = {video["id"]: video for video in videos}
+        known = {category["id"] for category in categories}
+
+        def track_problem(record: dict[str, Any]) -> Problem | None:
+            return _track_problem(record, by_id, known)
+
+        tracks = self._keep(data["annotations"], track_problem, "annotation")
+        broken = normalise_masks(tracks, by_id)
+        for position, track in enumerate(tracks):
+            missing = None if position in broken else _missing_value_problem(track)
+            if missing is not None:
+                broken[position] = missing
+        for position, problem in broken.items():
+            self._reject("annotation", tracks[position], problem)
+        tracks = [track for position, track in enumerate(tracks) if position not in broken]
+        warnings = count_doubts(tracks, by_id)
+        if any(track["id"] < 1 for track in tracks):
+            warnings["annotation ids below 1 (all ids were shifted to start at 1)"] = 1
+            shift = 1 - min(track["id"] for track in tracks)
+            for track in tracks:
+                track["id"] += shift
+        categories.sort(key=lambda category: category["id"])
+        return VideoDataset(self.file, videos, categories, tracks, self.skipped, warnings)
+
+    def _keep(
+        self, entries: list[Any], check: Callable[[dict[str, Any]], Problem | None], kind: str
+    ) -> list[dict[str, Any]]:
+        """Return the entries that have an id of their own and pass a check."""
+        kept: list[dict[str, Any]] = []
+        seen: set[int] = set()
+        for position, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                problem: Problem | None = (kind, f"expected an object, got {entry!r:.80}")
+                entry = {}
+            elif not _is_int(entry.get("id")):
+                got = entry.get("id")
+                problem = ("id", f"expected an integer id in {kind} number {position}, got {got!r}")
+            elif entry["id"] in seen:
+                problem = ("id", f"expected unique {kind} ids, got {entry['id']} twice")
+            else:
+                problem = check(entry)
+            if problem is not None:
+                self._reject(kind, entry, problem)
+                continue
+            seen.add(entry["id"])
+            kept.append(entry)
+        return kept
+
+    def _reject(self, kind: str, entry: dict[str, Any], problem: Problem) -> None:
+        """Stop at an invalid entry, or count it."""
+        key, text = problem
+        where = {"video": "video_id", "annotation": "annotation_id"}
+        places = {where[kind]: entry.get("id")} if kind in where else {}
+        if kind == "annotation":
+            places["video_id"] = entry.get("video_id")
+        if not self.skip_invalid:
+            raise AnnotationError(f"read_video_json: {text}", file=self.file, key=key, **places)
+        self.skipped += 1
+        logger.debug("%s: left out %s %s, key %s: %s", self.file, kind, entry.get("id"), key, text)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _category_problem(category: dict[str, Any]) -> Problem | None:
+    if not isinstance(category.get("name"), str):
+        return "name", f"expected a category name, got {category.get('name')!r}"
+    return None
+
+
+def _video_problem(video: dict[str, Any]) -> Problem | None:
+    """Check a video entry and fill in ``length``."""
+    for key in ("height", "width"):
+        if not _is_int(video.get(key)) or video[key] < 1:
+            return key, f"expected pixels above 0, got {video.get(key)!r}"
+    names = video.get("file_names")
+    if names is None and not isinstance(video.get("file_name"), str):
+        return "file_names", "expected 'file_names' (frames) or 'file_name' (a video), got neither"
+    if names is not None:
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            return "file_names", f"expected a list of paths, got {names!r:.80}"
+        video.setdefault("length", len(names))
+    if not _is_int(video.get("length")) or video["length"] < 1:
+        return "length", f"expected a number of frames above 0, got {video.get('length')!r}"
+    if names is not None and len(names) != video["length"]:
+        return "file_names", f"expected {video['length']} paths (length), got {len(names)}"
+    return None
+
+
+def _track_problem(
+    track: dict[str, Any], videos: dict[int, dict[str, Any]], categories: set[int]
+) -> Problem | None:
+    """Check a track's references and the lengths and gaps of its lists; fill in ``iscrowd``."""
+    if track.get("video_id") not in videos:
+        return "video_id", f"expected the id of a video entry, got {track.get('video_id')!r}"
+    if track.get("category_id") not in categories:
+        got = track.get("category_id")
+        return "category_id", f"expected one of the category ids {sorted(categories)}, got {got!r}"
+    if track.setdefault("iscrowd", 0) not in (0, 1):
+        return "iscrowd", f"expected 0 or 1, got {track['iscrowd']!r}"
+    length = videos[track["video_id"]]["length"]
+    if track.get(AMODAL_KEY) is None:
+        track.pop(AMODAL_KEY, None)
+    for key in (VISIBLE_KEY, AMODAL_KEY, *_MASK_OF_LIST):
+        if key not in track and key != VISIBLE_KEY:
+            continue
+        values = track.get(key)
+        if not isinstance(values, list):
+            return key, f"expected a list of {length} entries (video length), got {values!r:.80}"
+        if len(values) != length:
+            return key, f"expected {length} entries (video length), got {len(values)}"
+    return _gap_problem(track)
+
+
+def _gap_problem(track: dict[str, Any]) -> Problem | None:
+    """Find an entry beside a null mask, or a visible mask without an amodal one."""
+    for key, mask_key in _MASK_OF_LIST.items():
+        if key not in track or mask_key not in track:
+            continue
+        for frame, (value, mask) in enumerate(zip(track[key], track[mask_key], strict=True)):
+            if mask is None and value is not None and value != 0:
+                return (
+                    f"{key}[{frame}]",
+                    f"expected null where {mask_key} is null, got {value!r:.80}",
+                )
+    for frame, mask in enumerate(track[VISIBLE_KEY] if AMODAL_KEY in track else []):
+        if mask is not None and track[AMODAL_KEY][frame] is None:
+            return (
+                f"{AMODAL_KEY}[{frame}]",
+                "expected a mask where the visible mask is one, got null",
+            )
+    return None
+
+
+def _missing_value_problem(track: dict[str, Any]) -> Problem | None:
+    """Find a null entry beside a mask; for tracks whose empty masks are None already."""
+    for key, mask_key in _MASK_OF_LIST.items():
+        if key not in track or mask_key not in track:
+            continue
+        for frame, (value, mask) in enumerate(zip(track[key], track[mask_key], strict=True)):
+            if mask is not None and value is None:
+                return f"{key}[{frame}]", f"expected a value where {mask_key} has a mask, got null"
+    return None
