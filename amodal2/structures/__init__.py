@@ -1,7 +1,7 @@
 """Data types that pass between the parts of the project.
 
-``fields`` names the ``Instances`` fields, ``rle`` holds encoded masks, ``track`` the predicted tracks of a
-video, ``video_json`` the ground truth of a video dataset.
+``fields`` names the ``Instances`` fields, ``rle`` holds encoded masks, ``track`` the predicted
+tracks of a video, ``video_json`` the ground truth of a video dataset.
 """
 
 from amodal2.structures.rle import (

@@ -1,8 +1,8 @@
 """Names of the ``Instances`` fields; every part of the project takes them from here.
 
-Dimensions: N instances, H W image. Masks are boolean ``[N, H, W]``, boxes are ``Boxes`` with corners
-(x0, y0, x1, y1) in pixels. The invisible part of an object is amodal minus visible: it is computed where
-it is needed and has a field only for heads that predict it.
+Dimensions: N instances, H W image. Masks are boolean ``[N, H, W]``, boxes are ``Boxes`` with
+corners (x0, y0, x1, y1) in pixels. The invisible part of an object is amodal minus visible: it is
+computed where it is needed and has a field only for heads that predict it.
 """
 
 from __future__ import annotations

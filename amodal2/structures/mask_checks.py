@@ -22,7 +22,7 @@ Problem = tuple[str, str]
 def normalise_masks(
     tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]
 ) -> dict[int, Problem]:
-    """Turn all masks of track records into valid compressed RLEs, in place; empty masks become None.
+    """Turn all masks of records into valid compressed RLEs, in place; empty masks become None.
 
     Args:
         tracks: records whose lists have the right lengths.

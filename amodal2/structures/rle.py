@@ -1,9 +1,10 @@
 """Run-length encoded masks in the COCO form, on top of pycocotools.
 
-An RLE is ``{"size": [H, W], "counts": str}``: the mask is read column by column and ``counts`` holds the
-lengths of alternating background and foreground runs, starting with background, in the compressed text
-form. Readers also accept the uncompressed form (``counts`` a list of int) and polygons and turn them into
-the compressed one once (:func:`to_rle`). Dimensions: N masks, H W image.
+An RLE is ``{"size": [H, W], "counts": str}``: the mask is read column by column and ``counts``
+holds the lengths of alternating background and foreground runs, starting with background, in the
+compressed text form. Readers also accept the uncompressed form (``counts`` a list of int) and
+polygons and turn them into the compressed one once (:func:`to_rle`). Dimensions: N masks, H W
+image.
 """
 
 from __future__ import annotations
@@ -141,7 +142,8 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int
         RLE: compressed.
 
     Raises:
-        ValueError: if there is no polygon, or one has fewer than three points or a broken number list.
+        ValueError: if there is no polygon, or one has fewer than three points or a broken number
+            list.
     """
     if not polygons:
         raise ValueError("polygons_to_rle: expected at least one polygon, got none")
@@ -149,7 +151,7 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int
         values = np.asarray(polygon, dtype=np.float64) if _is_numbers(polygon) else None
         if values is None or len(values) < 6 or len(values) % 2 or not np.isfinite(values).all():
             raise ValueError(
-                "polygons_to_rle: expected polygons as flat lists of at least 6 and an even number of "
+                "polygons_to_rle: expected polygons as flat lists of an even number of at least 6 "
                 f"finite coordinates, got {polygon!r:.80}"
             )
     parts = coco_mask.frPyObjects([list(polygon) for polygon in polygons], height, width)

@@ -1,12 +1,12 @@
 """Run lengths of many compressed RLE strings at once, in numpy.
 
-The C decoder of pycocotools reads past the end of a damaged string. Here all strings of a dataset are
-parsed together (about 20 million characters per second), with every way in which a string can be broken
-reported, so that data from outside can be checked before the C code sees it.
+The C decoder of pycocotools reads past the end of a damaged string. Here all strings of a dataset
+are parsed together (about 20 million characters per second), with every way in which a string can
+be broken reported, so that data from outside can be checked before the C code sees it.
 
-The text form: a number is written in groups of five bits, least significant first, one character (code
-48 + group) each; bit 32 marks that more groups follow and bit 16 of the last group is the sign. From the
-fourth number on, the difference to the number two places earlier is stored.
+The text form: a number is written in groups of five bits, least significant first, one character
+(code 48 + group) each; bit 32 marks that more groups follow and bit 16 of the last group is the
+sign. From the fourth number on, the difference to the number two places earlier is stored.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def decode_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         counts (Sequence[str]): M valid strings (see :func:`find_invalid_counts`).
 
     Returns:
-        tuple[ndarray[R], ndarray[M + 1]]: int64 run lengths of all strings one after the other, and the
-        position at which each string starts.
+        tuple[ndarray[R], ndarray[M + 1]]: int64 run lengths of all strings one after the other, and
+        the position at which each string starts.
 
     Raises:
         ValueError: if a string is broken.

@@ -1,7 +1,7 @@
-"""Predicted tracks of one video: what a model returns, the evaluator scores and ``tracks.json`` holds.
+"""Predicted tracks of a video: what models return, evaluators score and ``tracks.json`` holds.
 
-Dimensions: T frames. Masks are COCO RLEs of the frame size, None where the object has no such pixel.
-Boxes are [x, y, w, h] in pixels with w = xmax - xmin + 1.
+Dimensions: T frames. Masks are COCO RLEs of the frame size, None where the object has no such
+pixel. Boxes are [x, y, w, h] in pixels with w = xmax - xmin + 1.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class VideoPrediction:
         """Return one JSON-ready prediction record per track.
 
         Keys: ``id, video_id, category_id, score, segmentations, bboxes`` and, if amodal masks were
-        predicted, ``amodal_segmentations, amodal_bboxes`` (and ``amodal_score`` if it was given). A kind
-        of mask that was not predicted has no key.
+        predicted, ``amodal_segmentations, amodal_bboxes`` (and ``amodal_score`` if it was given). A
+        kind of mask that was not predicted has no key.
 
         Raises:
             ValueError: if a track does not have ``length`` masks.
@@ -75,8 +75,8 @@ class VideoPrediction:
 
         Args:
             video: entry with ``id, height, width`` and ``length`` or ``file_names``.
-            annotations: prediction records; those of other videos are left out. Records without ``id``
-                are numbered by their position in the video, from 1.
+            annotations: prediction records; those of other videos are left out. Records without
+                ``id`` are numbered by their position in the video, from 1.
 
         Returns:
             VideoPrediction: the tracks of this video.

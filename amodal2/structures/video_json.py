@@ -1,11 +1,12 @@
-"""Ground truth of a video dataset: one JSON file in the YTVIS layout with amodal keys, read and checked.
+"""Ground truth of video datasets: JSON in the YTVIS layout with amodal keys, read and checked.
 
-A file holds ``videos`` (id, width, height, length, and ``file_names`` or ``file_name``), ``categories`` (id,
-name) and ``annotations``: one record per track with id, video_id, category_id, iscrowd and lists of one
-entry per frame: ``segmentations`` (visible masks) and, where known, ``amodal_segmentations``; optional
-``bboxes, amodal_bboxes, areas, amodal_areas, occlusion_rates``. None stands for "nothing in this frame".
-Files without any amodal masks (YTVIS, OVIS) are read too. Masks may be compressed or uncompressed RLEs or
-polygons; here they become compressed RLEs, and empty masks become None.
+A file holds ``videos`` (id, width, height, length, and ``file_names`` or ``file_name``),
+``categories`` (id, name) and ``annotations``: one record per track with id, video_id, category_id,
+iscrowd and lists of one entry per frame: ``segmentations`` (visible masks) and, where known,
+``amodal_segmentations``; optional ``bboxes, amodal_bboxes, areas, amodal_areas, occlusion_rates``.
+None stands for "nothing in this frame". Files without any amodal masks (YTVIS, OVIS) are read too.
+Masks may be compressed or uncompressed RLEs or polygons; here they become compressed RLEs, and
+empty masks become None.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def read_video_json(
 ) -> VideoDataset:
     """Read and check an annotation file.
 
-    Doubtful content (amodal masks before the first visible frame, visible pixels outside the amodal mask,
-    occlusion rates outside [0, 1]) is counted and logged; it does not change the records.
+    Doubtful content (amodal masks before the first visible frame, visible pixels outside the amodal
+    mask, occlusion rates outside [0, 1]) is counted and logged; it does not change the records.
 
     Args:
         file: path of the JSON file.
@@ -112,7 +113,7 @@ def _parse(path: Path) -> dict[str, Any]:
     for key in ("videos", "categories", "annotations"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise AnnotationError(
-                "read_video_json: expected an object with the lists videos, categories and annotations",
+                "read_video_json: expected an object with lists videos, categories and annotations",
                 file=path,
                 key=key,
             )

@@ -1,6 +1,7 @@
 """Datasets: readers of annotation files and the table of built-in datasets.
 
-Importing this package registers the built-in datasets in Detectron2's catalogue, without reading them.
+Importing this package registers the built-in datasets in Detectron2's catalogue; their files are
+read when they are used.
 """
 
 from amodal2.data.datasets.builtin import datasets_root, register_builtin_datasets

@@ -10,7 +10,7 @@ VIDEO_DATASETS: dict[str, tuple[str, str]] = {
     "aquarium_v1_amodal_train": ("aquarium/train.json", "aquarium"),
     "aquarium_v1_amodal_val": ("aquarium/val.json", "aquarium"),
 }
-"""Dataset name -> (annotation file, folder that its frame paths are relative to), below the root."""
+"""Dataset name -> (annotation file, folder of its frame paths), both relative to the root."""
 
 
 def datasets_root() -> str:

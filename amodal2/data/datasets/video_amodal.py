@@ -1,5 +1,6 @@
-"""Video datasets with visible and amodal masks as Detectron2 datasets; the file format is documented in
-:mod:`amodal2.structures.video_json`.
+"""Video datasets with visible and amodal masks as Detectron2 datasets.
+
+The file format is documented in :mod:`amodal2.structures.video_json`.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def load_video_amodal_json(
 ) -> list[dict[str, Any]]:
     """Load a video dataset as one dict per video.
 
-    Keys of a dict: ``video_id, height, width, length``, the frames as ``file_names`` (T absolute paths) or
-    the video as ``file_name``, and ``annotations``: dicts with ``id``, ``category_id`` (contiguous, from 0),
-    ``iscrowd``, ``segmentations`` and ``amodal_segmentations`` (T compressed RLEs or None each; the amodal
-    list is None as a whole where the file has no amodal masks). Further keys of the file's video entries
-    (``depth_order``, ``flow_files``) are passed on as they are.
+    Keys of a dict: ``video_id, height, width, length``, the frames as ``file_names`` (T absolute
+    paths) or the video as ``file_name``, and ``annotations``: dicts with ``id``, ``category_id``
+    (contiguous, from 0), ``iscrowd``, ``segmentations`` and ``amodal_segmentations`` (T compressed
+    RLEs or None each; the amodal list is None as a whole where the file has no amodal masks).
+    Further keys of the file's video entries (``depth_order``, ``flow_files``) are passed on as they
+    are.
 
     Args:
         json_file: annotation file.
