@@ -23,7 +23,8 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.CLIP_LEN = 3
     # Clips per training sample; a sample holds NUM_CLIPS * CLIP_LEN frames of one video.
     cfg.INPUT.AMODAL.NUM_CLIPS = 5
-    # Frames of a sample are drawn within +- this many frames of a random reference frame (GenVIS: 12).
+    # Frames of a sample are drawn within +- this many frames of a random reference frame (GenVIS: 12); negative
+    # draws from the whole video.
     cfg.INPUT.AMODAL.FRAME_RANGE = 12
     # An object counts as seen from the first frame with at least this many visible pixels (after augmentation).
     cfg.INPUT.AMODAL.MIN_VISIBLE_PX = 1
@@ -44,6 +45,12 @@ def _add_test_config(cfg: CfgNode) -> None:
 
 
 def _add_solver_config(cfg: CfgNode) -> None:
+    # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Learning rate at the end of WarmupCosineLR.
+    cfg.SOLVER.BASE_LR_END = 0.0
+    # Numbered checkpoints kept in OUTPUT_DIR, the newest ones; 0 keeps all.
+    cfg.SOLVER.CHECKPOINTS_KEPT = 0
     # Learning rate factor of parameters whose name starts with "backbone." (Mask2Former: 0.1).
     cfg.SOLVER.BACKBONE_MULTIPLIER = 0.1
     # Weight decay of embedding tables (Mask2Former: 0).

@@ -1,0 +1,120 @@
+"""Readers of weight files that never run code from the file."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from amodal2.utils.errors import CheckpointError
+
+_SAFE_GLOBALS = {
+    ("_codecs", "encode"),
+    ("builtins", "set"),
+    ("builtins", "frozenset"),
+    ("builtins", "bytearray"),
+    ("builtins", "complex"),
+    ("builtins", "slice"),
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    ("numpy.core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "scalar"),
+    ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy._core.numeric", "_frombuffer"),
+}
+
+
+class ArrayUnpickler(pickle.Unpickler):
+    """Unpickler that knows NumPy arrays and plain containers, and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Look up a global of the pickle stream.
+
+        Args:
+            module: dotted module name.
+            name: attribute of the module.
+
+        Returns:
+            The object, if it is one of the harmless ones.
+
+        Raises:
+            UnpicklingError: for any other.
+        """
+        module = {"__builtin__": "builtins"}.get(module, module)
+        if (module, name) not in _SAFE_GLOBALS:
+            raise pickle.UnpicklingError(
+                f"ArrayUnpickler: expected arrays and plain containers, got {module}.{name}"
+            )
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_weights(path: str | Path) -> dict[str, Any]:
+    """Read a weight file.
+
+    - ``.safetensors``: tensors by name.
+    - ``.pkl``: arrays by name, alone or under "model" (Detectron2's model zoo; Caffe2's "blobs" too), with plain
+      entries beside it.
+    - anything else: written by ``torch.save``; tensors by name, alone or under "model".
+
+    Args:
+        path: file on this machine.
+
+    Returns:
+        dict: "model" (name to tensor or array) and whatever lies beside it in the file.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, of another kind, or holds more than plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"read_weights: expected a weight file, got no such file: {path}")
+    reader = _READERS.get(path.suffix, _read_torch)
+    try:
+        data = reader(path)
+    except (
+        pickle.UnpicklingError,
+        SafetensorError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        OSError,
+    ) as e:
+        raise CheckpointError(
+            f"read_weights: expected a complete {path.suffix or 'torch'} file of tensors and plain data, got {path} "
+            f"({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'})"
+        ) from e
+    if not isinstance(data, dict):
+        raise CheckpointError(f"read_weights: expected a dict in {path}, got {type(data).__name__}")
+    return data if isinstance(data.get("model"), dict) else {"model": data}
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    return {"model": load_file(path)}
+
+
+def _read_torch(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _read_pickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        data = ArrayUnpickler(file, encoding="latin1").load()
+    if isinstance(data, dict) and not isinstance(data.get("model"), dict):
+        blobs = data.get("blobs", data)
+        weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
+        return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
+    return data
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".safetensors": _read_safetensors,
+    ".pkl": _read_pickle,
+}

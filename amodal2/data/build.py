@@ -1,0 +1,148 @@
+"""Data loaders for training and testing."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, DatasetFromList
+from detectron2.utils import comm
+from torch.utils.data import DataLoader, Dataset
+
+from amodal2.data.mappers.base import Mapper, build_mapper
+from amodal2.data.samplers import PositionBatchSampler, TrainingStream
+
+
+class MappedStream(Dataset):
+    """The mapped training samples, addressed by their position in the endless stream."""
+
+    def __init__(self, items: Any, mapper: Mapper, seed: int) -> None:
+        """Store the parts.
+
+        Args:
+            items: sequence of dataset dicts.
+            mapper: called as ``mapper(dataset_dict, sample_seed)``.
+            seed: of the stream, non-negative.
+        """
+        self.items = items
+        self.mapper = mapper
+        self.stream = TrainingStream(len(items), seed)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        """Return the sample at a position; the same one in every process."""
+        item = self.items[self.stream.index(position)]
+        return self.mapper(item, self.stream.sample_seed(position))
+
+
+class MappedVideos(Dataset):
+    """The mapped test videos."""
+
+    def __init__(self, items: list[dict[str, Any]], mapper: Mapper) -> None:
+        """Store dataset dicts and mapper."""
+        self.items = items
+        self.mapper = mapper
+
+    def __len__(self) -> int:
+        """Return the number of videos."""
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """Return the mapped video."""
+        return self.mapper(self.items[index])
+
+
+def load_training_dicts(cfg: CfgNode) -> list[dict[str, Any]]:
+    """Load the dicts of ``DATASETS.TRAIN``, one list after the other.
+
+    Videos without any annotation are left out if ``DATALOADER.FILTER_EMPTY_ANNOTATIONS``.
+
+    Args:
+        cfg: configuration.
+
+    Returns:
+        list[dict]: at least one.
+
+    Raises:
+        ValueError: if no video is left.
+    """
+    names = list(cfg.DATASETS.TRAIN)
+    dicts = list(itertools.chain.from_iterable(DatasetCatalog.get(name) for name in names))
+    total = len(dicts)
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        dicts = [item for item in dicts if item.get("annotations")]
+    if not dicts:
+        raise ValueError(
+            f"load_training_dicts: expected annotated videos in DATASETS.TRAIN, got none in {names} "
+            f"({total} videos in all)"
+        )
+    logging.getLogger(__name__).info("Training on %d of %d videos of %s", len(dicts), total, names)
+    return dicts
+
+
+def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
+    """Build the endless training loader.
+
+    Args:
+        cfg: configuration; ``SEED`` must be set (non-negative).
+        start_iter: first iteration, i.e. batches of the stream that are skipped.
+
+    Returns:
+        DataLoader: yields lists of ``SOLVER.IMS_PER_BATCH / processes`` samples. The samples do not depend on
+        ``DATALOADER.NUM_WORKERS``.
+    """
+    workers = cfg.DATALOADER.NUM_WORKERS
+    dicts = load_training_dicts(cfg)
+    # Workers read pickled bytes, since reference counts of shared Python objects would copy the pages.
+    items = DatasetFromList(dicts, copy=False, serialize=True) if workers > 0 else dicts
+    batches = PositionBatchSampler(
+        cfg.SOLVER.IMS_PER_BATCH,
+        start_batch=start_iter,
+        rank=comm.get_rank(),
+        world_size=comm.get_world_size(),
+    )
+    return DataLoader(
+        MappedStream(items, build_mapper(cfg, is_train=True), cfg.SEED),
+        batch_sampler=batches,
+        num_workers=workers,
+        collate_fn=collate_list,
+        worker_init_fn=start_worker,
+    )
+
+
+def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
+    """Build the loader of one test dataset.
+
+    Args:
+        cfg: configuration.
+        name: registered dataset name.
+
+    Returns:
+        DataLoader: yields lists of one mapped video; each rank sees a contiguous share. Frames are decoded when the
+        model asks for them, so there are no workers.
+    """
+    dicts = DatasetCatalog.get(name)
+    rank, world_size = comm.get_rank(), comm.get_world_size()
+    share = dicts[len(dicts) * rank // world_size : len(dicts) * (rank + 1) // world_size]
+    return DataLoader(
+        MappedVideos(share, build_mapper(cfg, is_train=False)),
+        batch_size=1,
+        shuffle=False,
+        num_workers=0,
+        collate_fn=collate_list,
+    )
+
+
+def collate_list(batch: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the batch as the list it is: samples differ in size."""
+    return batch
+
+
+def start_worker(worker_id: int) -> None:
+    """Keep a worker process to one thread, whatever the parent uses."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

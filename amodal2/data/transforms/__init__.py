@@ -1,0 +1,20 @@
+"""Transforms that move frames, visible masks and amodal masks of a sample together."""
+
+from amodal2.data.transforms.color import ColorChange, random_color_change
+from amodal2.data.transforms.geometry import (
+    ClipGeometry,
+    GeometrySampler,
+    shortest_edge_size,
+)
+from amodal2.data.transforms.masks import decode_masks, first_visible_frames, mask_boxes
+
+__all__ = [
+    "ClipGeometry",
+    "ColorChange",
+    "GeometrySampler",
+    "decode_masks",
+    "first_visible_frames",
+    "mask_boxes",
+    "random_color_change",
+    "shortest_edge_size",
+]

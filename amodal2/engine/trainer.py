@@ -1,0 +1,266 @@
+"""The training loop for every registered system."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase, TrainerBase
+from detectron2.engine.hooks import EvalHook, IterationTimer, PeriodicWriter
+from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.modeling import build_model
+from detectron2.utils import comm
+from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from amodal2.checkpoint import AmodalCheckpointer
+from amodal2.data.build import build_test_loader, build_train_loader
+from amodal2.engine.hooks import CheckpointHook, ScheduleHook
+from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
+
+
+class AmodalTrainer(TrainerBase):
+    """Trains the system that a config describes.
+
+    The model maps a batch to a dict of scalar losses, whose sum is minimised. Data and all random choices of an
+    iteration depend only on the seed, the iteration and the rank: the random generators are seeded anew before every
+    iteration, so a run that was killed and resumed ends with the weights of one that was not, whatever the number of
+    workers, of evaluations in between, or of the restarts.
+
+    Attributes:
+        cfg (CfgNode): the configuration, with the seed that is used.
+        model (nn.Module): wrapped in ``DistributedDataParallel`` if there are several processes.
+        optimizer (Optimizer): over the trainable parameters.
+        scheduler (LambdaLR): learning rate schedule.
+        checkpointer (AmodalCheckpointer): reads and writes ``OUTPUT_DIR``.
+        seed (int): ``SEED``, or one drawn at random if that is negative.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """Build model, optimiser, schedule, checkpointer and hooks; data loaders come with the first iteration.
+
+        Args:
+            cfg: configuration; not changed.
+        """
+        super().__init__()
+        self.seed = _agree_on_seed(cfg.SEED)
+        self.cfg = cfg.clone()
+        self._set_config_seed()
+        seed_everything(self.seed)
+        model = build_model(self.cfg)
+        self.optimizer = build_optimizer(self.cfg, model)
+        self.scheduler = build_scheduler(self.cfg, self.optimizer)
+        self.model = wrap_distributed(model)
+        self.checkpointer = AmodalCheckpointer(
+            model, self.cfg.OUTPUT_DIR, optimizer=self.optimizer, scheduler=self.scheduler
+        )
+        self.start_iter = 0
+        self.max_iter = self.cfg.SOLVER.MAX_ITER
+        self._device_type = next(model.parameters()).device.type
+        self._batches: Iterator[list[dict[str, Any]]] | None = None
+        self.register_hooks(self.build_hooks())
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Continue from the last checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
+
+        Args:
+            resume: True continues if there is a checkpoint; False always starts at iteration 0.
+
+        Raises:
+            CheckpointError: if a checkpoint to continue from does not fit the model exactly.
+        """
+        continued = resume and self.checkpointer.has_checkpoint()
+        extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
+        if not continued:
+            return
+        self.checkpointer.last_report.require_exact(self.checkpointer.get_checkpoint_file())
+        self.start_iter = int(extra["iteration"]) + 1
+        if self.cfg.SEED != extra["seed"]:
+            logging.getLogger(__name__).info(
+                "Continuing with the seed %d of the checkpoint", extra["seed"]
+            )
+            self.seed = int(extra["seed"])
+            self._set_config_seed()
+
+    def train(self) -> OrderedDict | None:
+        """Train from ``start_iter`` to ``SOLVER.MAX_ITER``.
+
+        Returns:
+            OrderedDict | None: results of the last evaluation on the main process, if there was one.
+        """
+        self._last_results: OrderedDict | None = None
+        if self.start_iter >= self.max_iter:
+            logging.getLogger(__name__).info(
+                "Nothing to train: %d of %d iterations are done", self.start_iter, self.max_iter
+            )
+            return None
+        self._batches = iter(build_train_loader(self.cfg, self.start_iter))
+        self.model.train()
+        try:
+            super().train(self.start_iter, self.max_iter)
+        finally:
+            self._batches = None
+        return self._last_results
+
+    def run_step(self) -> None:
+        """Run one iteration.
+
+        Raises:
+            FloatingPointError: on every rank, if a loss of any rank or the gradient norm is not finite. The weights
+                are then still those of the previous iteration.
+        """
+        start = time.perf_counter()
+        batch = next(self._batches)  # type: ignore[arg-type]
+        data_time = time.perf_counter() - start
+        seed_everything(self.seed, self.iter, comm.get_rank())
+        with torch.autocast(self._device_type, torch.bfloat16, enabled=self.cfg.SOLVER.AMP.ENABLED):
+            losses = self.model(batch)
+            total = sum(losses.values())
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self._log_losses(losses, data_time)
+        norm = clip_gradients(
+            self.cfg, (p for g in self.optimizer.param_groups for p in g["params"])
+        )
+        if norm is not None:
+            self._check_finite({"the gradient norm": float(norm)})
+            self.storage.put_scalar("grad_norm", float(norm))
+        self.optimizer.step()
+
+    def build_hooks(self) -> list[HookBase]:
+        """Return the hooks in the order in which they run."""
+        cfg = self.cfg
+        hooks: list[HookBase] = [
+            IterationTimer(),
+            ScheduleHook(),
+            CheckpointHook(
+                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINTS_KEPT
+            ),
+        ]
+        if cfg.DATASETS.TEST:
+            hooks.append(EvalHook(cfg.TEST.EVAL_PERIOD, self._evaluate))
+        if comm.is_main_process():
+            hooks.append(PeriodicWriter(self.build_writers(), period=20))
+        return hooks
+
+    def build_writers(self) -> list[EventWriter]:
+        """Return the writers of metrics: screen, ``metrics.json`` and, if it is installed, tensorboard."""
+        folder = self.cfg.OUTPUT_DIR
+        os.makedirs(folder, exist_ok=True)
+        writers = [
+            CommonMetricPrinter(self.max_iter),
+            JSONWriter(os.path.join(folder, "metrics.json")),
+        ]
+        try:
+            writers.append(TensorboardXWriter(folder))
+        except ImportError:
+            logging.getLogger(__name__).info(
+                "tensorboard is not installed: metrics go to metrics.json only"
+            )
+        return writers
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> OrderedDict:
+        """Evaluate a model on every dataset of ``DATASETS.TEST``.
+
+        Args:
+            cfg: configuration.
+            model: the system; its training mode is restored afterwards.
+
+        Returns:
+            OrderedDict: dataset name to results, or the results themselves if there is one dataset; empty on all
+            processes but the main one.
+        """
+        from amodal2.evaluation.build import build_evaluator
+
+        results: OrderedDict = OrderedDict()
+        for name in cfg.DATASETS.TEST:
+            folder = os.path.join(cfg.OUTPUT_DIR, "inference", name)
+            evaluator = build_evaluator(cfg, name, folder)
+            found = inference_on_dataset(model, build_test_loader(cfg, name), evaluator)
+            comm.synchronize()
+            if comm.is_main_process():
+                results[name] = OrderedDict(found or {})
+                logging.getLogger(__name__).info("Results on %s:", name)
+                print_csv_format(results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
+
+    def _evaluate(self) -> OrderedDict:
+        module = (
+            self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+        )
+        self._last_results = self.test(self.cfg, module)
+        return self._last_results
+
+    def _log_losses(self, losses: dict[str, torch.Tensor], data_time: float) -> None:
+        """Average the losses over the ranks, check them, and put them into the event storage."""
+        names = sorted(losses)
+        values = torch.stack([losses[name].detach().float() for name in names])
+        if comm.get_world_size() > 1:
+            dist.all_reduce(values)
+            values /= comm.get_world_size()
+        means = dict(zip(names, values.tolist(), strict=True))
+        self._check_finite(means)
+        self.storage.put_scalar("data_time", data_time)
+        self.storage.put_scalar("total_loss", sum(means.values()))
+        self.storage.put_scalars(**means)
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        bad = {name: value for name, value in values.items() if not np.isfinite(value)}
+        if bad:
+            terms = ", ".join(f"{name} = {value}" for name, value in bad.items())
+            raise FloatingPointError(
+                f"AmodalTrainer.run_step: expected finite values at iteration {self.iter}, got {terms}; "
+                "lower SOLVER.BASE_LR, lengthen the warm-up or clip the gradients"
+            )
+
+    def _set_config_seed(self) -> None:
+        self.cfg.defrost()
+        self.cfg.SEED = self.seed
+        self.cfg.freeze()
+
+
+def seed_everything(*key: int) -> None:
+    """Seed the generators of Python, NumPy and torch (all devices) from a tuple of numbers.
+
+    Args:
+        *key: non-negative numbers, e.g. seed, iteration and rank.
+    """
+    words = np.random.SeedSequence(key).generate_state(3, np.uint64)
+    random.seed(int(words[0]))
+    np.random.seed(int(words[1] >> np.uint64(32)))
+    torch.manual_seed(int(words[2] >> np.uint64(1)))
+
+
+def wrap_distributed(model: nn.Module) -> nn.Module:
+    """Wrap a model for data-parallel training if there are several processes.
+
+    Args:
+        model: on its device.
+
+    Returns:
+        nn.Module: the model itself with one process.
+    """
+    if comm.get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+
+
+def _agree_on_seed(seed: int) -> int:
+    """Return the seed, or one random seed for all processes if it is negative."""
+    if seed >= 0:
+        return seed
+    return int(comm.all_gather(secrets.randbits(31))[0])
