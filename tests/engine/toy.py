@@ -1,0 +1,147 @@
+"""A tiny video dataset and a tiny system for tests of the training loop; also a program (``python toy.py OUT ...``)."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import META_ARCH_REGISTRY
+from PIL import Image
+from torch import nn
+
+from amodal2.config import get_cfg
+from amodal2.structures import encode_mask, fields
+
+SIZE = (24, 32)
+LENGTH = 8
+
+
+def make_videos(root: Path, num_videos: int = 4) -> list[dict]:
+    """Write frames of moving squares below ``root`` and return their dataset dicts."""
+    rng = np.random.default_rng(3)
+    videos = []
+    for video_id in range(1, num_videos + 1):
+        folder = root / f"v{video_id}"
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = rng.integers(0, 12, size=(2, 2))
+        files, visible, amodal = [], ([], []), ([], [])
+        for t in range(LENGTH):
+            frame = rng.integers(0, 60, size=(*SIZE, 3), dtype=np.uint8)
+            masks = []
+            for k in range(2):
+                mask = np.zeros(SIZE, dtype=bool)
+                y, x = int(starts[k][0]), int(starts[k][1]) + 2 * t
+                mask[y : y + 9, x : x + 9] = True
+                masks.append(mask)
+            for k, mask in enumerate(masks):
+                seen = mask & ~masks[1] if k == 0 else mask
+                frame[seen] = (220, 40, 40) if k == 0 else (40, 40, 220)
+                visible[k].append(encode_mask(seen) if seen.any() else None)
+                amodal[k].append(encode_mask(mask) if mask.any() else None)
+            files.append(str(folder / f"{t:03d}.png"))
+            Image.fromarray(frame).save(files[-1])
+        videos.append(
+            {
+                "video_id": video_id,
+                "height": SIZE[0],
+                "width": SIZE[1],
+                "length": LENGTH,
+                "file_names": files,
+                "annotations": [
+                    {
+                        "id": k + 1,
+                        "category_id": k,
+                        "iscrowd": 0,
+                        "segmentations": visible[k],
+                        "amodal_segmentations": amodal[k],
+                    }
+                    for k in range(2)
+                ],
+            }
+        )
+    return videos
+
+
+class ToyBlock(nn.Module):
+    """Convolution, group norm and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(self.norm(self.conv(x)))
+
+
+class ToySystem(nn.Module):
+    """Predicts the union of the visible and of the amodal masks of a sample."""
+
+    def __init__(self, cfg) -> None:
+        super().__init__()
+        self.backbone = ToyBlock()
+        self.table = nn.Embedding(1, 8)
+        self.drop = nn.Dropout(cfg.MODEL.MASK_FORMER.DROPOUT)
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, batch: list[dict]) -> dict[str, torch.Tensor]:
+        losses = {"loss_visible": 0.0, "loss_amodal": 0.0}
+        for sample in batch:
+            x = self.backbone(sample["frames"].float() / 255)
+            logits = self.head(self.drop(x + self.table.weight.view(1, 8, 1, 1)))
+            for i, (key, name) in enumerate(
+                ((fields.GT_VISIBLE_MASKS, "loss_visible"), (fields.GT_AMODAL_MASKS, "loss_amodal"))
+            ):
+                target = torch.stack([k.get(key).any(0) for k in sample["instances"]]).float()
+                loss = nn.functional.binary_cross_entropy_with_logits(logits[:, i], target)
+                losses[name] = losses[name] + loss / len(batch)
+        return losses
+
+
+if "ToySystem" not in META_ARCH_REGISTRY:
+    META_ARCH_REGISTRY.register(ToySystem)
+
+
+def toy_config(root: Path, output: Path, *opts):
+    """Register the toy dataset below ``root`` and return a config that trains on it on the CPU."""
+    if "toy_v1_amodal_train" in DatasetCatalog.list():
+        DatasetCatalog.remove("toy_v1_amodal_train")
+    DatasetCatalog.register("toy_v1_amodal_train", lambda: make_videos(root))
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        [
+            *("MODEL.META_ARCHITECTURE", "ToySystem"),
+            *("MODEL.DEVICE", "cpu"),
+            *("MODEL.WEIGHTS", ""),
+            *("MODEL.MASK_FORMER.DROPOUT", 0.3),
+            *("DATASETS.TRAIN", ("toy_v1_amodal_train",)),
+            *("DATASETS.TEST", ()),
+            *("DATALOADER.NUM_WORKERS", 0),
+            *("INPUT.MIN_SIZE_TRAIN", (0,)),
+            *("INPUT.AMODAL.NUM_CLIPS", 1),
+            *("INPUT.AMODAL.COLOR_JITTER", 0.2),
+            *("SOLVER.IMS_PER_BATCH", 4),
+            *("SOLVER.MAX_ITER", 12),
+            *("SOLVER.BASE_LR", 0.01),
+            *("SOLVER.WARMUP_ITERS", 3),
+            *("SOLVER.STEPS", ()),
+            *("SOLVER.CHECKPOINT_PERIOD", 2),
+            *("SEED", 7),
+            *("OUTPUT_DIR", str(output)),
+            *opts,
+        ]
+    )
+    return cfg
+
+
+if __name__ == "__main__":
+    from amodal2.engine import AmodalTrainer
+
+    torch.set_num_threads(1)
+    out = Path(sys.argv[1])
+    trainer = AmodalTrainer(toy_config(out / "data", out / "run", *sys.argv[2:]))
+    trainer.resume_or_load(resume=True)
+    trainer.train()
