@@ -92,7 +92,3 @@ def _add_vita_config(cfg: CfgNode) -> None:
     vita.NUM_OBJECT_QUERIES = 100
     # True adds a linear layer between frame queries and object encoder even if the widths agree.
     vita.ENFORCE_INPUT_PROJ = True
-    # Mask-decoder layers whose frame queries are used in training.
-    vita.LAST_LAYER_NUM = 3
-    # Weight of VITA's similarity loss.
-    vita.SIM_WEIGHT = 0.5

@@ -1,0 +1,215 @@
+"""Multi-head attention with boolean masks, and the post-norm layers of Mask2Former's and VITA's decoders.
+
+Parameter names are those of ``nn.MultiheadAttention`` and of the official layers, so that their weights load.
+Shapes: B batch, Q queries, S keys, C channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def allow_all_where_none(allow: Tensor) -> Tensor:
+    """Let rows without any allowed key attend everywhere.
+
+    Args:
+        allow (Tensor[..., S]): bool, True where a query may attend.
+
+    Returns:
+        Tensor[..., S]: bool, with rows of only False turned to True.
+    """
+    return allow | ~allow.any(dim=-1, keepdim=True)
+
+
+class MultiheadAttention(nn.Module):
+    """Scaled dot-product attention over heads, batch first.
+
+    Equals ``nn.MultiheadAttention`` without dropout, but takes one mask for all heads and never yields NaN: rows
+    without an allowed key attend everywhere.
+
+    Args:
+        dim: channels C.
+        num_heads: heads; must divide ``dim``.
+        dropout: dropout of the attention weights, in [0, 1).
+        softmax_axis: "local" normalises over the keys; "global" over the queries; "none" not at all.
+
+    Raises:
+        ValueError: if the heads do not divide the channels or the axis is unknown.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, dropout: float = 0.0, softmax_axis: str = "local"
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(
+                f"MultiheadAttention: expected channels divisible by the heads, got {dim=} {num_heads=}"
+            )
+        if softmax_axis not in ("local", "global", "none"):
+            raise ValueError(
+                f"MultiheadAttention: expected softmax_axis local, global or none, got {softmax_axis!r}"
+            )
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.softmax_axis = softmax_axis
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
+        self.out_proj = nn.Linear(dim, dim)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.xavier_uniform_(self.out_proj.weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        allow: Tensor | None = None,
+        null_key: Tensor | None = None,
+    ) -> Tensor:
+        """Read values by similarity of keys and queries.
+
+        Args:
+            query (Tensor[B, Q, C]): queries with their position code.
+            key (Tensor[B, S, C]): keys with their position code.
+            value (Tensor[B, S, C]): values.
+            allow (Tensor[B, Q, S]): optional bool mask, True where a query may attend.
+            null_key (Tensor[C]): optional projected key whose value is zero, open to every query.
+
+        Returns:
+            Tensor[B, Q, C]: the read-out.
+        """
+        q, k, v = self._project(query, key, value)
+        if null_key is not None:
+            extra = null_key.to(k.dtype).expand(k.shape[0], 1, -1)
+            k, v = torch.cat((k, extra), dim=1), torch.cat((v, torch.zeros_like(extra)), dim=1)
+        q, k, v = (
+            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v)
+        )  # [B, heads, Q or S, C/heads]
+        mask = None if allow is None else allow_all_where_none(allow)[:, None]
+        if mask is not None and null_key is not None:
+            mask = F.pad(mask, (0, 1), value=True)
+        if self.softmax_axis == "local":
+            dropout = self.dropout if self.training else 0.0
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        else:
+            out = self._unusual_axis(q, k, v, mask)
+        return self.out_proj(out.transpose(1, 2).flatten(2))
+
+    def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        weights = self.in_proj_weight.chunk(3)
+        biases = self.in_proj_bias.chunk(3)
+        inputs = (query, key, value)
+        q, k, v = (F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
+        return q, k, v
+
+    def _unusual_axis(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if self.softmax_axis == "none":
+            weights = scores if mask is None else scores.masked_fill(~mask, 0.0)
+        else:
+            scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+            weights = scores.softmax(dim=-2).nan_to_num(0.0)
+        return weights @ v
+
+
+class SelfAttentionLayer(nn.Module):
+    """Self-attention, residual, LayerNorm.
+
+    Args:
+        dim: channels C.
+        num_heads: attention heads.
+        dropout: dropout of weights and residual, in [0, 1).
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.self_attn = MultiheadAttention(dim, num_heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor, pos: Tensor | None = None, allow: Tensor | None = None) -> Tensor:
+        """Let the tokens exchange information.
+
+        Args:
+            x (Tensor[B, Q, C]): tokens.
+            pos (Tensor[B, Q, C]): optional position code added to queries and keys.
+            allow (Tensor[B, Q, Q]): optional bool mask.
+
+        Returns:
+            Tensor[B, Q, C]: tokens.
+        """
+        q = x if pos is None else x + pos
+        return self.norm(x + self.dropout(self.self_attn(q, q, x, allow)))
+
+
+class CrossAttentionLayer(nn.Module):
+    """Cross-attention, residual, LayerNorm.
+
+    Args:
+        dim: channels C.
+        num_heads: attention heads.
+        dropout: dropout of weights and residual, in [0, 1).
+    """
+
+    def __init__(self, dim: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.multihead_attn = MultiheadAttention(dim, num_heads, dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(
+        self,
+        x: Tensor,
+        memory: Tensor,
+        *,
+        query_pos: Tensor | None = None,
+        key_pos: Tensor | None = None,
+        allow: Tensor | None = None,
+    ) -> Tensor:
+        """Let the queries read the memory.
+
+        Args:
+            x (Tensor[B, Q, C]): queries.
+            memory (Tensor[B, S, C]): values; keys before their position code.
+            query_pos (Tensor[B, Q, C]): optional position code of the queries.
+            key_pos (Tensor[B, S, C]): optional position code of the keys.
+            allow (Tensor[B, Q, S]): optional bool mask.
+
+        Returns:
+            Tensor[B, Q, C]: queries.
+        """
+        q = x if query_pos is None else x + query_pos
+        k = memory if key_pos is None else memory + key_pos
+        return self.norm(x + self.dropout(self.multihead_attn(q, k, memory, allow)))
+
+
+class FFNLayer(nn.Module):
+    """Two linear layers with ReLU, residual, LayerNorm.
+
+    Args:
+        dim: channels C.
+        hidden_dim: width between the layers.
+        dropout: dropout after each layer, in [0, 1).
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.linear1 = nn.Linear(dim, hidden_dim)
+        self.linear2 = nn.Linear(hidden_dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.xavier_uniform_(self.linear1.weight)
+        nn.init.xavier_uniform_(self.linear2.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform every token on its own.
+
+        Args:
+            x (Tensor[..., C]): tokens.
+
+        Returns:
+            Tensor[..., C]: tokens.
+        """
+        hidden = self.dropout(F.relu(self.linear1(x)))
+        return self.norm(x + self.dropout(self.linear2(hidden)))

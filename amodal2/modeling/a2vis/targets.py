@@ -1,0 +1,109 @@
+"""From training samples to padded tensors and targets.
+
+Shapes: B videos, T frames, M objects, H W the padded size.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amodal2.modeling.a2vis.criterion import VideoTarget
+from amodal2.modeling.a2vis.padding import valid_area
+from amodal2.modeling.mask_classification.criterion import MaskTarget
+from amodal2.modeling.mask_classification.points import sample_generator
+from amodal2.structures import fields
+
+
+@dataclass
+class SampleBatch:
+    """A batch of video samples of equal length and padded size.
+
+    Attributes:
+        images (Tensor[B, T, 3, H, W]): normalised, zero on padding.
+        image_sizes: (height, width) of each sample before padding.
+        labels (list of Tensor[M]): int64 classes of the objects of each sample.
+        visible (list of Tensor[M, T, H, W]): bool.
+        amodal (list of Tensor[M, T, H, W]): bool.
+        seeds: seed of each sample's random points; None draws one.
+    """
+
+    images: Tensor
+    image_sizes: list[tuple[int, int]]
+    labels: list[Tensor]
+    visible: list[Tensor]
+    amodal: list[Tensor]
+    seeds: list[int | None]
+
+    def video_targets(self) -> list[VideoTarget]:
+        """Return the targets of whole samples, with fresh generators."""
+        rows = zip(self.labels, self.visible, self.amodal, self.seeds, strict=True)
+        return [VideoTarget(a, v, m, sample_generator(seed)) for a, v, m, seed in rows]
+
+    def frame_targets(self) -> list[MaskTarget]:
+        """Return the targets of every frame, in the order of the flattened images: what is visible in it."""
+        targets = []
+        for labels, visible, seed in zip(self.labels, self.visible, self.seeds, strict=True):
+            generator = sample_generator(seed)
+            for masks in visible.unbind(1):
+                seen = masks.flatten(1).any(1)
+                targets.append(MaskTarget(labels[seen], masks[seen][:, None], generator))
+        return targets
+
+    def valid_at(self, map_size: tuple[int, int]) -> Tensor:
+        """Mark the cells of a feature map that begin inside each image.
+
+        Args:
+            map_size: (h, w) of the feature map.
+
+        Returns:
+            Tensor[B, h, w]: bool.
+        """
+        padded = tuple(self.images.shape[-2:])
+        return torch.stack(
+            [valid_area(size, padded, map_size, self.images) for size in self.image_sizes]
+        )
+
+
+def collect_batch(
+    samples: list[dict[str, Any]], normalise: Callable[[Tensor], Tensor], multiple: int
+) -> SampleBatch:
+    """Pad samples to one size and length.
+
+    Shorter samples (of videos with fewer frames) repeat their last frame.
+
+    Args:
+        samples: as the clip mapper makes them.
+        normalise: maps frames (Tensor[T, 3, H, W], 0..255) to normalised images on the model's device.
+        multiple: padded sizes are a multiple of this.
+
+    Returns:
+        SampleBatch: the batch.
+    """
+    length = max(len(s["frames"]) for s in samples)
+    sizes = [tuple(s["frames"].shape[-2:]) for s in samples]
+    height, width = (-(-max(size[i] for size in sizes) // multiple) * multiple for i in (0, 1))
+    images, labels, visible, amodal = [], [], [], []
+    for sample in samples:
+        frames = normalise(sample["frames"])
+        instances = sample["instances"]
+        images.append(_fill(frames, 0, length, height, width))
+        labels.append(instances[0].get(fields.GT_CLASSES).to(frames.device))
+        for target, name in ((visible, fields.GT_VISIBLE_MASKS), (amodal, fields.GT_AMODAL_MASKS)):
+            masks = torch.stack([x.get(name) for x in instances], dim=1).to(frames.device)
+            target.append(_fill(masks, 1, length, height, width))
+    seeds = [s.get("sample_seed") for s in samples]
+    return SampleBatch(torch.stack(images), sizes, labels, visible, amodal, seeds)
+
+
+def _fill(x: Tensor, time_axis: int, length: int, height: int, width: int) -> Tensor:
+    """Pad [..., h, w] with zeros to the size, and repeat the last frame up to the length."""
+    x = F.pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+    missing = length - x.shape[time_axis]
+    if not missing:
+        return x
+    last = x.narrow(time_axis, x.shape[time_axis] - 1, 1)
+    return torch.cat([x, *[last] * missing], dim=time_axis)

@@ -1,0 +1,91 @@
+"""Any timm model with ``features_only`` as a Detectron2 backbone."""
+
+from collections.abc import Sequence
+
+import timm
+from detectron2.config import CfgNode
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from torch import Tensor
+
+_NAMES = ("res2", "res3", "res4", "res5")
+
+
+class TimmBackbone(Backbone):
+    """Feature pyramid of a timm model under Detectron2's names ``res2`` … ``res5``.
+
+    Args:
+        name: timm model name.
+        pretrained: start from timm's published weights (downloaded by timm).
+        out_indices: four indices into the model's feature list, from fine to coarse.
+        freeze_bn: fix batch normalisation.
+        in_channels: channels of the input image.
+
+    Raises:
+        ValueError: if the model is unknown, has no feature list, or not four indices are given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pretrained: bool = False,
+        out_indices: Sequence[int] = (1, 2, 3, 4),
+        freeze_bn: bool = False,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        if len(out_indices) != len(_NAMES):
+            raise ValueError(
+                f"TimmBackbone: expected {len(_NAMES)} indices in MODEL.TIMM.OUT_INDICES, got {tuple(out_indices)}"
+            )
+        try:
+            body = timm.create_model(
+                name,
+                pretrained=pretrained,
+                features_only=True,
+                out_indices=tuple(out_indices),
+                in_chans=in_channels,
+            )
+        except (RuntimeError, IndexError, AssertionError) as error:
+            raise ValueError(
+                f"TimmBackbone: expected MODEL.TIMM.NAME to be a timm model with features_only and the levels "
+                f"{tuple(out_indices)}, got {name!r} ({error}); timm.list_models() names them"
+            ) from error
+        self.body = FrozenBatchNorm2d.convert_frozen_batchnorm(body) if freeze_bn else body
+        info = body.feature_info
+        self._out_features = list(_NAMES)
+        self._out_feature_channels = dict(zip(_NAMES, info.channels(), strict=True))
+        self._out_feature_strides = dict(zip(_NAMES, info.reduction(), strict=True))
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Compute the pyramid.
+
+        Args:
+            x (Tensor[B, 3, H, W]): normalised images.
+
+        Returns:
+            dict[str, Tensor[B, c, H/s, W/s]]: res2 … res5.
+        """
+        return dict(zip(_NAMES, self.body(x), strict=True))
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
+    """Build a timm backbone from ``MODEL.TIMM``.
+
+    Args:
+        cfg: configuration.
+        input_shape: shape of the input; its channels are used.
+
+    Returns:
+        TimmBackbone: the backbone.
+    """
+    node = cfg.MODEL.TIMM
+    return TimmBackbone(
+        node.NAME,
+        pretrained=node.PRETRAINED,
+        out_indices=node.OUT_INDICES,
+        freeze_bn=node.FREEZE_BN,
+        in_channels=input_shape.channels or 3,
+    )

@@ -1,0 +1,211 @@
+"""Losses on matched sets of masks (Mask2Former Sec. 3.3), normalised over all processes.
+
+The official code normalises the class loss per process; here the sums of class weights and the object counts are
+averaged over the ranks first, so that the gradients do not depend on how a batch is spread over processes.
+Shapes: B images or videos, Q slots, N objects, T frames, K classes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from amodal2.modeling.mask_classification.matcher import MaskTerm, match_slots
+from amodal2.modeling.mask_classification.points import sample_points, uncertain_points
+from amodal2.modeling.mask_classification.transformer_decoder import MaskPrediction
+
+
+@dataclass
+class MaskTarget:
+    """Objects of one image or clip.
+
+    Attributes:
+        labels (Tensor[N]): int64 classes.
+        masks (Tensor[N, T, H, W]): bool masks on the padded frames; T = 1 for an image.
+        generator: generator of the sample's random points.
+    """
+
+    labels: Tensor
+    masks: Tensor
+    generator: torch.Generator
+
+
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Average a number over all processes, without gradient.
+
+    Args:
+        value (Tensor[]): this process's number.
+
+    Returns:
+        Tensor[]: the mean; the input itself where there is one process.
+    """
+    value = value.detach().clone()
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(value)
+        value = value / dist.get_world_size()
+    return value
+
+
+def object_count(targets: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Count objects as the mean over the processes, at least 1.
+
+    Args:
+        targets: one tensor per image whose first axis runs over the objects that are supervised.
+        device: device of the result.
+
+    Returns:
+        Tensor[]: float32.
+    """
+    count = sum(len(x) for x in targets)
+    return mean_over_ranks(torch.tensor(float(count), device=device)).clamp(min=1.0)
+
+
+class PointLoss:
+    """Mask cross entropy and dice at uncertain points.
+
+    Args:
+        num_points: points P per mask and frame.
+        oversample: candidates per point.
+        importance: share of points chosen by uncertainty.
+    """
+
+    def __init__(self, num_points: int, oversample: float, importance: float) -> None:
+        self.num_points, self.oversample, self.importance = num_points, oversample, importance
+
+    def __call__(
+        self, logits: Tensor, targets: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Sum the losses of matched masks.
+
+        Points are chosen frame by frame; dice runs over all points of an object.
+
+        Args:
+            logits (Tensor[N, T, h, w]): predictions.
+            targets (Tensor[N, T, H, W]): bool masks.
+            generator: generator of the sample.
+
+        Returns:
+            cross entropy (mean over points) and dice, each summed over the objects.
+        """
+        count, frames = targets.shape[:2]
+        if count == 0:
+            zero = logits.sum() * 0.0
+            return zero, zero
+        with torch.autocast(logits.device.type, enabled=False):
+            flat = logits.float().flatten(0, 1)[:, None]
+            points = uncertain_points(
+                flat, self.num_points, self.oversample, self.importance, generator
+            )
+            x = sample_points(flat, points).view(count, frames * self.num_points)
+            truth = targets.flatten(0, 1)[:, None].float()
+            y = sample_points(truth, points).view(count, frames * self.num_points)
+            bce = F.binary_cross_entropy_with_logits(x, y, reduction="none").mean(1).sum()
+            prob = x.sigmoid()
+            dice = 1 - (2 * (prob * y).sum(1) + 1) / (prob.sum(1) + y.sum(1) + 1)
+        return bce, dice.sum()
+
+
+def class_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
+    """Weighted cross entropy over all slots, divided by the weights' sum averaged over the processes.
+
+    Args:
+        logits (Tensor[B, Q, K+1]): class predictions.
+        labels (Tensor[B, Q]): int64 classes, K for "no object".
+        class_weights (Tensor[K+1]): weight of each class.
+
+    Returns:
+        Tensor[]: loss.
+    """
+    flat = logits.float().flatten(0, 1)
+    total = F.cross_entropy(flat, labels.flatten(), weight=class_weights, reduction="sum")
+    return total / mean_over_ranks(class_weights[labels].sum())
+
+
+class SetCriterion(nn.Module):
+    """Class, mask and dice losses of query-based masks, matched anew for every prediction.
+
+    Args:
+        num_classes: object classes K.
+        no_object_weight: weight of "no object" in the cross entropy.
+        class_weight: weight of the class term in loss and cost.
+        mask_weight: weight of the mask cross entropy in loss and cost.
+        dice_weight: weight of the dice term in loss and cost.
+        points: the point losses.
+        deep_supervision: use all predictions, not the last one alone.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        no_object_weight: float,
+        class_weight: float,
+        mask_weight: float,
+        dice_weight: float,
+        points: PointLoss,
+        deep_supervision: bool = True,
+    ) -> None:
+        super().__init__()
+        weights = torch.ones(num_classes + 1)
+        weights[-1] = no_object_weight
+        self.register_buffer("empty_weight", weights)
+        self.class_weight, self.mask_weight, self.dice_weight = (
+            class_weight,
+            mask_weight,
+            dice_weight,
+        )
+        self.points = points
+        self.deep_supervision = deep_supervision
+
+    def forward(
+        self, predictions: list[MaskPrediction], targets: list[MaskTarget]
+    ) -> dict[str, Tensor]:
+        """Compute weighted losses.
+
+        Args:
+            predictions: one per decoder step, the final one last.
+            targets: one per image.
+
+        Returns:
+            ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the final prediction, and with the suffix ``_{i}`` of
+            the earlier ones.
+        """
+        count = object_count([t.labels for t in targets], predictions[-1].class_logits.device)
+        losses = {}
+        used = predictions if self.deep_supervision else predictions[-1:]
+        for i, prediction in enumerate(used):
+            suffix = "" if i == len(used) - 1 else f"_{i}"
+            for name, value in self._one(prediction, targets, count).items():
+                losses[name + suffix] = value
+        return losses
+
+    def _one(
+        self, prediction: MaskPrediction, targets: list[MaskTarget], count: Tensor
+    ) -> dict[str, Tensor]:
+        logits = prediction.class_logits
+        labels = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
+        bce = dice = prediction.mask_logits.sum() * 0.0
+        for i, target in enumerate(targets):
+            masks = prediction.mask_logits[i]
+            masks = masks[:, None] if masks.dim() == 3 else masks
+            term = MaskTerm(masks.detach(), target.masks, self.mask_weight, self.dice_weight)
+            slots, objects = match_slots(
+                logits[i].detach(),
+                target.labels,
+                [term],
+                class_weight=self.class_weight,
+                num_points=self.points.num_points,
+                generator=target.generator,
+            )
+            slots, objects = slots.to(logits.device), objects.to(logits.device)
+            labels[i, slots] = target.labels[objects]
+            one_bce, one_dice = self.points(masks[slots], target.masks[objects], target.generator)
+            bce, dice = bce + one_bce, dice + one_dice
+        return {
+            "loss_ce": self.class_weight * class_loss(logits, labels, self.empty_weight),
+            "loss_mask": self.mask_weight * bce / count,
+            "loss_dice": self.dice_weight * dice / count,
+        }

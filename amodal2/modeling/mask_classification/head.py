@@ -1,0 +1,90 @@
+"""The frame detector's head: pixel decoder and mask decoder under the official prefix ``sem_seg_head``."""
+
+from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from torch import Tensor, nn
+
+from amodal2.modeling.mask_classification.pixel_decoder import MSDeformAttnPixelDecoder
+from amodal2.modeling.mask_classification.transformer_decoder import (
+    DecoderOutput,
+    MultiScaleMaskedTransformerDecoder,
+)
+
+
+class MaskFormerHead(nn.Module):
+    """Pixel decoder followed by the masked-attention decoder.
+
+    Args:
+        pixel_decoder: gives mask features and three levels.
+        predictor: the mask decoder.
+    """
+
+    def __init__(
+        self,
+        pixel_decoder: MSDeformAttnPixelDecoder,
+        predictor: MultiScaleMaskedTransformerDecoder,
+    ) -> None:
+        super().__init__()
+        self.pixel_decoder = pixel_decoder
+        self.predictor = predictor
+
+    def forward(
+        self, features: dict[str, Tensor], *, predict: bool = True
+    ) -> tuple[DecoderOutput, Tensor]:
+        """Detect the objects of single images.
+
+        Args:
+            features (dict[str, Tensor[B, c, h, w]]): backbone outputs.
+            predict: False leaves out the class and mask predictions.
+
+        Returns:
+            the decoder's output and the map P4 (Tensor[B, CONVS_DIM, H/4, W/4]).
+        """
+        mask_features, fine, levels = self.pixel_decoder(features)
+        return self.predictor(levels, mask_features, predict=predict), fine
+
+
+def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> MaskFormerHead:
+    """Build the frame detector's head from ``MODEL.SEM_SEG_HEAD`` and ``MODEL.MASK_FORMER``.
+
+    Args:
+        cfg: configuration.
+        input_shape: backbone outputs.
+
+    Returns:
+        MaskFormerHead: the head.
+
+    Raises:
+        ValueError: if a feature of IN_FEATURES is not among the backbone's outputs.
+    """
+    head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
+    missing = [name for name in head.IN_FEATURES if name not in input_shape]
+    if missing:
+        raise ValueError(
+            f"build_mask_former_head: expected backbone features {head.IN_FEATURES}, got "
+            f"{sorted(input_shape)}; set the backbone's OUT_FEATURES or MODEL.SEM_SEG_HEAD.IN_FEATURES"
+        )
+    pixel_decoder = MSDeformAttnPixelDecoder(
+        {name: input_shape[name] for name in head.IN_FEATURES},
+        conv_dim=head.CONVS_DIM,
+        mask_dim=head.MASK_DIM,
+        norm=head.NORM,
+        num_heads=former.NHEADS,
+        enc_layers=head.TRANSFORMER_ENC_LAYERS,
+        enc_hidden_dim=head.TRANSFORMER_ENC_DIM_FEEDFORWARD,
+        enc_points=head.TRANSFORMER_ENC_POINTS,
+        amp=head.AMP,
+    )
+    predictor = MultiScaleMaskedTransformerDecoder(
+        in_channels=head.CONVS_DIM,
+        num_classes=head.NUM_CLASSES,
+        hidden_dim=former.HIDDEN_DIM,
+        num_queries=former.NUM_OBJECT_QUERIES,
+        num_heads=former.NHEADS,
+        hidden_ffn=former.DIM_FEEDFORWARD,
+        num_layers=former.DEC_LAYERS - 1,
+        mask_dim=head.MASK_DIM,
+        enforce_input_project=former.ENFORCE_INPUT_PROJ,
+        dropout=former.DROPOUT,
+    )
+    return MaskFormerHead(pixel_decoder, predictor)
