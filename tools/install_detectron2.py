@@ -39,8 +39,8 @@ REWRITES = {rewrites}
 class _NoExtension:
     def __getattr__(self, name):
         raise ImportError(
-            f"detectron2._C.{{name}}: expected the compiled extension, got a Detectron2 without it; "
-            "install Detectron2 from its git repository"
+            f"detectron2._C.{{name}}: expected the compiled extension, got a Detectron2 without; "
+            "install it from its git repository"
         )
 
 
@@ -98,7 +98,7 @@ REWRITES = (
     Rewrite(
         "detectron2/evaluation/fast_eval_api.py",
         r"\n+\Z",
-        '\n\n\nif type(_C).__name__ == "_NoExtension":\n    COCOeval_opt = COCOeval  # noqa: F811\n',
+        '\n\n\nif type(_C).__name__ == "_NoExtension":\n    COCOeval_opt = COCOeval\n',
     ),
     Rewrite("detectron2/evaluation/pascal_voc_evaluation.py", *NUMPY_ALIAS, count=2),
     Rewrite("detectron2/evaluation/sem_seg_evaluation.py", *NUMPY_ALIAS, count=7),
@@ -212,17 +212,9 @@ def fetch_sdist(folder: Path, local: Path | None) -> Path:
     if local is None:
         wanted = folder / "requirement.txt"
         wanted.write_text(f"{SDIST} --hash=sha256:{SDIST_SHA256}\n", encoding="utf-8")
-        options = ["--no-deps", "--no-build-isolation", "--no-binary", "detectron2-cdo"]
-        pip(
-            "download",
-            "--quiet",
-            *options,
-            "--require-hashes",
-            "-d",
-            str(folder),
-            "-r",
-            str(wanted),
-        )
+        options = ["--no-deps", "--no-build-isolation", "--no-binary=detectron2-cdo"]
+        options += ["--require-hashes", f"--requirement={wanted}", f"--dest={folder}"]
+        pip("download", "--quiet", *options)
         local = next(folder.glob("detectron2*.tar.gz"), None)
         if local is None:
             raise InstallError(f"fetch_sdist: expected an archive of {SDIST}, got none from pip")
@@ -236,8 +228,9 @@ def fetch_sdist(folder: Path, local: Path | None) -> Path:
 
 def unpack_sdist(archive: Path, folder: Path) -> Path:
     """Unpack the source distribution, rewrite it and put our setup script into it."""
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extractall(folder, **safely)
     root = next(path for path in folder.iterdir() if (path / "detectron2").is_dir())
     apply_rewrites(root)
     (root / "setup.py").write_text(SETUP_TEXT, encoding="utf-8")
