@@ -12,17 +12,15 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import sys
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.modeling import build_model
 
 import amodal2.data.datasets
 import amodal2.modeling  # noqa: F401 registers the systems
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
-from amodal2.engine import AmodalTrainer
+from amodal2.engine import AmodalTrainer, start_run
 from amodal2.utils.detectron2_compat import launch
 
 
@@ -73,7 +71,7 @@ def load_config(args: argparse.Namespace) -> CfgNode:
 def main(args: argparse.Namespace) -> None:
     """Train or evaluate in this process."""
     cfg = load_config(args)
-    default_setup(cfg, args)
+    start_run(cfg)
     if args.eval_only:
         model = build_model(cfg)
         AmodalCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(
@@ -97,4 +95,3 @@ if __name__ == "__main__":
         device=load_config(arguments).MODEL.DEVICE,
         args=(arguments,),
     )
-    sys.exit(0)

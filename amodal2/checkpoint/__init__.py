@@ -1,7 +1,8 @@
 """Reading and writing of weights.
 
-``checkpointer`` is the one used in training and evaluation, ``readers`` the file formats, ``mask2former`` the renaming
-of official Mask2Former keys, ``export`` the writer of small weight files.
+``checkpointer`` is the one used in training and evaluation, ``readers`` the file formats,
+``mask2former`` the renaming of official Mask2Former keys, ``export`` the writer of small weight
+files.
 """
 
 from amodal2.checkpoint.checkpointer import AmodalCheckpointer, LoadReport

@@ -68,8 +68,8 @@ class LoadReport:
 class AmodalCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with safe readers, atomic writes and a report of what was loaded.
 
-    Reads the formats of :func:`read_weights`, from a path or from ``amodal2://NAME`` (shipped weights), and renames
-    official Mask2Former keys on the way.
+    Reads the formats of :func:`read_weights`, from a path or from ``amodal2://NAME`` (shipped
+    weights), and renames official Mask2Former keys on the way.
 
     Attributes:
         last_report (LoadReport): of the last file that was loaded.
@@ -82,7 +82,9 @@ class AmodalCheckpointer(DetectionCheckpointer):
         self.logger = logging.getLogger(__name__)
 
     def save(self, name: str, **extra: Any) -> None:
-        """Write ``NAME.pth`` into the save folder, complete or not at all, then mark it as the last checkpoint.
+        """Write ``NAME.pth`` into the save folder and mark it as the last checkpoint.
+
+        A reader sees the old or the new files, never a part of one.
 
         Args:
             name: file name without suffix.
@@ -116,7 +118,8 @@ class AmodalCheckpointer(DetectionCheckpointer):
             dict: the remaining entries of the file.
 
         Raises:
-            CheckpointError: if there is no such file, it is damaged, or nothing in it fits the model.
+            CheckpointError: if there is no such file, it is damaged, or nothing in it fits the
+                model.
         """
         self.last_report = LoadReport()
         if not path:
@@ -133,8 +136,8 @@ class AmodalCheckpointer(DetectionCheckpointer):
         )
         if len(self.last_report.missing) >= len(self.model.state_dict()):
             raise CheckpointError(
-                f"AmodalCheckpointer.load: expected weights of this model, got no fitting key in {path}: "
-                f"{self.last_report}"
+                f"AmodalCheckpointer.load: expected weights of this model, got no fitting key in "
+                f"{path}: {self.last_report}"
             )
         level = logging.INFO if self.last_report.exact else logging.WARNING
         self.logger.log(level, "Loaded %s:\n  %s", path, self.last_report)

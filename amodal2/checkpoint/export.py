@@ -24,8 +24,8 @@ def export_weights(
     Args:
         model: any module; not changed.
         path: file to write, complete or not at all.
-        fp16: store floating-point tensors in half precision, except those with a value that half precision would turn
-            into infinity.
+        fp16: store floating-point tensors in half precision, except those with a value that half
+            precision would turn into infinity.
         metadata: text entries for the file's header, e.g. the config and the seed.
 
     Returns:

@@ -1,8 +1,9 @@
 """Names of official Mask2Former weights, old and new.
 
-Two layouts are in circulation. In the older one the pixel decoder's parameters lie directly under ``sem_seg_head.`` and
-the learnable queries are called ``static_query``. The official upgrade goes by the module version stored in the file's
-metadata, which plain dicts lack; then it inserts its prefix a second time. The renaming here looks at the names alone.
+Two layouts are in circulation. In the older one the pixel decoder's parameters lie directly under
+``sem_seg_head.`` and the learnable queries are called ``static_query``. The official upgrade goes
+by the module version stored in the file's metadata, which plain dicts lack; then it inserts its
+prefix a second time. The renaming here looks at the names alone.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ _PARTS = ("pixel_decoder.", "predictor.")
 def upgrade_mask2former_keys(state: Mapping[str, Any]) -> dict[str, Any]:
     """Rename the keys of the older layout; leave all others as they are.
 
-    Below ``sem_seg_head.`` everything that is in neither ``pixel_decoder`` nor ``predictor`` moves to
-    ``pixel_decoder``; ``static_query`` becomes ``query_feat``. Applying it twice changes nothing more.
+    Below ``sem_seg_head.`` everything that is in neither ``pixel_decoder`` nor ``predictor`` moves
+    to ``pixel_decoder``; ``static_query`` becomes ``query_feat``. Applying it twice changes nothing
+    more.
 
     Args:
         state: parameter name to array or tensor, of a whole model.

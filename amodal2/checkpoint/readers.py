@@ -60,8 +60,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     """Read a weight file.
 
     - ``.safetensors``: tensors by name.
-    - ``.pkl``: arrays by name, alone or under "model" (Detectron2's model zoo; Caffe2's "blobs" too), with plain
-      entries beside it.
+    - ``.pkl``: arrays by name, alone or under "model" (Detectron2's model zoo; Caffe2's "blobs"
+      too), with plain entries beside it.
     - anything else: written by ``torch.save``; tensors by name, alone or under "model".
 
     Args:
@@ -71,7 +71,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         dict: "model" (name to tensor or array) and whatever lies beside it in the file.
 
     Raises:
-        CheckpointError: if the file is missing, damaged, of another kind, or holds more than plain data.
+        CheckpointError: if the file is missing, damaged, of another kind, or holds more than plain
+            data.
     """
     path = Path(path)
     if not path.is_file():
@@ -88,8 +89,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         OSError,
     ) as e:
         raise CheckpointError(
-            f"read_weights: expected a complete {path.suffix or 'torch'} file of tensors and plain data, got {path} "
-            f"({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'})"
+            f"read_weights: expected a complete {path.suffix or 'torch'} file of tensors and plain "
+            f"data, got {path} ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'})"
         ) from e
     if not isinstance(data, dict):
         raise CheckpointError(f"read_weights: expected a dict in {path}, got {type(data).__name__}")

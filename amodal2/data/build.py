@@ -75,8 +75,8 @@ def load_training_dicts(cfg: CfgNode) -> list[dict[str, Any]]:
         dicts = [item for item in dicts if item.get("annotations")]
     if not dicts:
         raise ValueError(
-            f"load_training_dicts: expected annotated videos in DATASETS.TRAIN, got none in {names} "
-            f"({total} videos in all)"
+            f"load_training_dicts: expected annotated videos in DATASETS.TRAIN, got none in "
+            f"{names} ({total} videos in all)"
         )
     logging.getLogger(__name__).info("Training on %d of %d videos of %s", len(dicts), total, names)
     return dicts
@@ -90,12 +90,14 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
         start_iter: first iteration, i.e. batches of the stream that are skipped.
 
     Returns:
-        DataLoader: yields lists of ``SOLVER.IMS_PER_BATCH / processes`` samples. The samples do not depend on
+        DataLoader: yields lists of ``SOLVER.IMS_PER_BATCH / processes`` samples. The samples do not
+            depend on
         ``DATALOADER.NUM_WORKERS``.
     """
     workers = cfg.DATALOADER.NUM_WORKERS
     dicts = load_training_dicts(cfg)
-    # Workers read pickled bytes, since reference counts of shared Python objects would copy the pages.
+    # Workers read pickled bytes, since reference counts of shared Python objects would copy the
+    # pages.
     items = DatasetFromList(dicts, copy=False, serialize=True) if workers > 0 else dicts
     batches = PositionBatchSampler(
         cfg.SOLVER.IMS_PER_BATCH,
@@ -120,7 +122,8 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
         name: registered dataset name.
 
     Returns:
-        DataLoader: yields lists of one mapped video; each rank sees a contiguous share. Frames are decoded when the
+        DataLoader: yields lists of one mapped video; each rank sees a contiguous share. Frames are
+            decoded when the
         model asks for them, so there are no workers.
     """
     dicts = DatasetCatalog.get(name)

@@ -63,7 +63,8 @@ class LazyFrames:
         """
         if not 0 <= start < stop <= self.length:
             raise IndexError(
-                f"LazyFrames.clip: expected 0 <= start < stop <= {self.length}, got [{start}, {stop})"
+                f"LazyFrames.clip: expected 0 <= start < stop <= {self.length}, "
+                f"got [{start}, {stop})"
             )
         if self._opened is None:
             self._opened = open_frames(self.source)

@@ -1,8 +1,9 @@
 """Which data a training step sees: a pure function of a seed and a position.
 
-The training stream is the endless sequence of positions 0, 1, 2, ...; every position has a dataset index (a fresh
-permutation per epoch) and a sample seed from which all random choices of that sample are drawn. Neither depends on
-the number of processes or workers, so training resumes by starting the stream at ``iteration * batch size``.
+The training stream is the endless sequence of positions 0, 1, 2, ...; every position has a dataset
+index (a fresh permutation per epoch) and a sample seed from which all random choices of that sample
+are drawn. Neither depends on the number of processes or workers, so training resumes by starting
+the stream at ``iteration * batch size``.
 """
 
 from __future__ import annotations
@@ -57,8 +58,8 @@ class TrainingStream:
 class PositionBatchSampler(Sampler[list[int]]):
     """Yields the stream positions of one rank's share of every batch, without end.
 
-    Batch ``b`` of the whole job covers the positions ``[b * B, (b + 1) * B)``; rank r of W takes the r-th block of
-    ``B / W`` of them.
+    Batch ``b`` of the whole job covers the positions ``[b * B, (b + 1) * B)``; rank r of W takes
+    the r-th block of ``B / W`` of them.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class PositionBatchSampler(Sampler[list[int]]):
         """
         if batch_size < 1 or world_size < 1 or batch_size % world_size:
             raise ValueError(
-                f"PositionBatchSampler: expected a batch size that {world_size} processes can share, "
+                f"PositionBatchSampler: expected a batch size for {world_size} equal shares, "
                 f"got {batch_size}; change SOLVER.IMS_PER_BATCH"
             )
         if not 0 <= rank < world_size or start_batch < 0:
@@ -104,10 +105,10 @@ def sample_frame_indices(
 ) -> list[int]:
     """Draw the frames of a sample around a random reference frame.
 
-    The reference is uniform over the video and always part of the sample; the other frames are drawn without
-    replacement from the window of ``frame_range`` frames on each side, cut at the ends of the video. A window that
-    holds too few frames is widened on both sides, beyond a video end only on the other side. A video shorter than
-    the sample gives all its frames, each once.
+    The reference is uniform over the video and always part of the sample; the other frames are
+    drawn without replacement from the window of ``frame_range`` frames on each side, cut at the
+    ends of the video. A window that holds too few frames is widened on both sides, beyond a video
+    end only on the other side. A video shorter than the sample gives all its frames, each once.
 
     Args:
         rng: source of randomness.
@@ -123,7 +124,8 @@ def sample_frame_indices(
     """
     if length < 1 or num_frames < 1:
         raise ValueError(
-            f"sample_frame_indices: expected at least one frame, got a video of {length} and a sample of {num_frames}"
+            f"sample_frame_indices: expected at least one frame, got a video of {length} "
+            f"and a sample of {num_frames}"
         )
     reference = int(rng.integers(length))
     if length <= num_frames:

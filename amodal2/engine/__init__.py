@@ -2,6 +2,7 @@
 
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
 from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
+from amodal2.engine.run import start_run
 from amodal2.engine.trainer import AmodalTrainer
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "build_optimizer",
     "build_scheduler",
     "clip_gradients",
+    "start_run",
 ]

@@ -26,7 +26,8 @@ class ScheduleHook(HookBase):
 class CheckpointHook(HookBase):
     """Writes a checkpoint every ``period`` iterations and after the last one.
 
-    It must come after the :class:`ScheduleHook`, so that the saved schedule belongs to the next iteration.
+    It must come after the :class:`ScheduleHook`, so that the saved schedule belongs to the next
+    iteration.
     """
 
     def __init__(self, checkpointer: AmodalCheckpointer, period: int, keep: int = 0) -> None:

@@ -47,24 +47,24 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
             momentum=cfg.SOLVER.MOMENTUM,
             nesterov=cfg.SOLVER.NESTEROV,
         )
-    raise ValueError(
-        f"build_optimizer: expected SOLVER.OPTIMIZER 'ADAMW' or 'SGD', got {cfg.SOLVER.OPTIMIZER!r}"
-    )
+    raise ValueError(f"build_optimizer: expected SOLVER.OPTIMIZER 'ADAMW' or 'SGD', got {name!r}")
 
 
 def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     """Sort the trainable parameters by learning rate and weight decay.
 
-    Parameters of a module named ``backbone`` learn at ``SOLVER.BACKBONE_MULTIPLIER`` times the base rate;
-    normalisation layers decay by ``SOLVER.WEIGHT_DECAY_NORM``, embedding tables by ``SOLVER.WEIGHT_DECAY_EMBED``,
-    Swin's position tables not at all, the rest by ``SOLVER.WEIGHT_DECAY``.
+    Parameters of a module named ``backbone`` learn at ``SOLVER.BACKBONE_MULTIPLIER`` times the base
+    rate; normalisation layers decay by ``SOLVER.WEIGHT_DECAY_NORM``, embedding tables by
+    ``SOLVER.WEIGHT_DECAY_EMBED``, Swin's position tables not at all, the rest by
+    ``SOLVER.WEIGHT_DECAY``.
 
     Args:
         cfg: configuration.
         model: the system to train.
 
     Returns:
-        list[dict]: groups with "params", "lr" and "weight_decay", in the order of their first parameter.
+        list[dict]: groups with "params", "lr" and "weight_decay", in the order of their first
+        parameter.
     """
     solver = cfg.SOLVER
     groups: dict[tuple[float, float], dict] = {}
@@ -97,10 +97,10 @@ def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LambdaLR:
 def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
     """Return the factor on the base learning rate as a function of the iteration.
 
-    ``SOLVER.LR_SCHEDULER_NAME`` "WarmupMultiStepLR" multiplies by ``GAMMA`` at each of ``STEPS``; "WarmupCosineLR"
-    falls along half a cosine to ``BASE_LR_END`` at ``MAX_ITER``. During the first ``WARMUP_ITERS`` the factor goes
-    linearly from ``WARMUP_FACTOR`` to the schedule's value at the end of the warm-up, or stays at ``WARMUP_FACTOR``
-    with ``WARMUP_METHOD`` "constant".
+    ``SOLVER.LR_SCHEDULER_NAME`` "WarmupMultiStepLR" multiplies by ``GAMMA`` at each of ``STEPS``;
+    "WarmupCosineLR" falls along half a cosine to ``BASE_LR_END`` at ``MAX_ITER``. During the first
+    ``WARMUP_ITERS`` the factor goes linearly from ``WARMUP_FACTOR`` to the schedule's value at the
+    end of the warm-up, or stays at ``WARMUP_FACTOR`` with ``WARMUP_METHOD`` "constant".
 
     Args:
         cfg: configuration.
@@ -116,7 +116,8 @@ def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
     start, constant = float(solver.WARMUP_FACTOR), solver.WARMUP_METHOD == "constant"
     if solver.WARMUP_METHOD not in ("constant", "linear"):
         raise ValueError(
-            f"lr_multiplier: expected WARMUP_METHOD 'linear' or 'constant', got {solver.WARMUP_METHOD!r}"
+            "lr_multiplier: expected WARMUP_METHOD 'linear' or 'constant', "
+            f"got {solver.WARMUP_METHOD!r}"
         )
     if solver.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
         steps, gamma = sorted(solver.STEPS), float(solver.GAMMA)
@@ -151,8 +152,8 @@ def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Te
     """Clip the gradients in place as ``SOLVER.CLIP_GRADIENTS`` says.
 
     Args:
-        cfg: ``CLIP_TYPE`` "full_model" limits the norm of all gradients together, "norm" that of each parameter,
-            "value" each element.
+        cfg: ``CLIP_TYPE`` "full_model" limits the norm of all gradients together, "norm" that of
+            each parameter, "value" each element.
         parameters: those of the optimiser.
 
     Returns:
@@ -174,6 +175,7 @@ def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Te
         nn.utils.clip_grad_value_(with_gradient, node.CLIP_VALUE)
     else:
         raise ValueError(
-            f"clip_gradients: expected CLIP_TYPE 'full_model', 'norm' or 'value', got {node.CLIP_TYPE!r}"
+            "clip_gradients: expected CLIP_TYPE 'full_model', 'norm' or 'value', "
+            f"got {node.CLIP_TYPE!r}"
         )
     return None

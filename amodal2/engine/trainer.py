@@ -33,10 +33,11 @@ from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_grad
 class AmodalTrainer(TrainerBase):
     """Trains the system that a config describes.
 
-    The model maps a batch to a dict of scalar losses, whose sum is minimised. Data and all random choices of an
-    iteration depend only on the seed, the iteration and the rank: the random generators are seeded anew before every
-    iteration, so a run that was killed and resumed ends with the weights of one that was not, whatever the number of
-    workers, of evaluations in between, or of the restarts.
+    The model maps a batch to a dict of scalar losses, whose sum is minimised. Data and all random
+    choices of an iteration depend only on the seed, the iteration and the rank: the random
+    generators are seeded anew before every iteration, so a run that was killed and resumed ends
+    with the weights of one that was not, whatever the number of workers, of evaluations in between,
+    or of the restarts.
 
     Attributes:
         cfg (CfgNode): the configuration, with the seed that is used.
@@ -48,7 +49,7 @@ class AmodalTrainer(TrainerBase):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
-        """Build model, optimiser, schedule, checkpointer and hooks; data loaders come with the first iteration.
+        """Build everything but the data loader, which comes with the first iteration.
 
         Args:
             cfg: configuration; not changed.
@@ -97,7 +98,8 @@ class AmodalTrainer(TrainerBase):
         """Train from ``start_iter`` to ``SOLVER.MAX_ITER``.
 
         Returns:
-            OrderedDict | None: results of the last evaluation on the main process, if there was one.
+            OrderedDict | None: results of the last evaluation on the main process, if there was
+            one.
         """
         self._last_results: OrderedDict | None = None
         if self.start_iter >= self.max_iter:
@@ -117,8 +119,8 @@ class AmodalTrainer(TrainerBase):
         """Run one iteration.
 
         Raises:
-            FloatingPointError: on every rank, if a loss of any rank or the gradient norm is not finite. The weights
-                are then still those of the previous iteration.
+            FloatingPointError: on every rank, if a loss of any rank or the gradient norm is not
+                finite. The weights are then still those of the previous iteration.
         """
         start = time.perf_counter()
         batch = next(self._batches)  # type: ignore[arg-type]
@@ -155,7 +157,7 @@ class AmodalTrainer(TrainerBase):
         return hooks
 
     def build_writers(self) -> list[EventWriter]:
-        """Return the writers of metrics: screen, ``metrics.json`` and, if it is installed, tensorboard."""
+        """Return the writers of metrics: screen, ``metrics.json``, tensorboard if installed."""
         folder = self.cfg.OUTPUT_DIR
         os.makedirs(folder, exist_ok=True)
         writers = [
@@ -179,7 +181,8 @@ class AmodalTrainer(TrainerBase):
             model: the system; its training mode is restored afterwards.
 
         Returns:
-            OrderedDict: dataset name to results, or the results themselves if there is one dataset; empty on all
+            OrderedDict: dataset name to results, or the results themselves if there is one dataset;
+                empty on all
             processes but the main one.
         """
         from amodal2.evaluation.build import build_evaluator
@@ -221,8 +224,8 @@ class AmodalTrainer(TrainerBase):
         if bad:
             terms = ", ".join(f"{name} = {value}" for name, value in bad.items())
             raise FloatingPointError(
-                f"AmodalTrainer.run_step: expected finite values at iteration {self.iter}, got {terms}; "
-                "lower SOLVER.BASE_LR, lengthen the warm-up or clip the gradients"
+                f"AmodalTrainer.run_step: expected finite values at iteration {self.iter}, "
+                f"got {terms}; lower SOLVER.BASE_LR, lengthen the warm-up or clip the gradients"
             )
 
     def _set_config_seed(self) -> None:
@@ -239,7 +242,7 @@ def seed_everything(*key: int) -> None:
     """
     words = np.random.SeedSequence(key).generate_state(3, np.uint64)
     random.seed(int(words[0]))
-    np.random.seed(int(words[1] >> np.uint64(32)))
+    np.random.seed(int(words[1] >> np.uint64(32)))  # noqa: NPY002 libraries draw from it
     torch.manual_seed(int(words[2] >> np.uint64(1)))
 
 

@@ -1,7 +1,7 @@
 """The one place that bridges differences between Detectron2 releases.
 
-Release 0.5 starts processes for NCCL and CUDA only and knows no torchrun; later ones keep the group of a machine's
-processes behind a function. :func:`launch` covers both and adds gloo on CPU.
+Release 0.5 starts processes for NCCL and CUDA only and knows no torchrun; later ones keep the group
+of a machine's processes behind a function. :func:`launch` covers both and adds gloo on CPU.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ def launch(
 ) -> None:
     """Run ``main(*args)`` in all processes of a job.
 
-    Under torchrun (``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` are set) this process becomes one of the job and the
-    other arguments about processes are ignored. Otherwise the processes of this machine are started; a single one
-    runs in place.
+    Under torchrun (``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` are set) this process becomes one of
+    the job and the other arguments about processes are ignored. Otherwise the processes of this
+    machine are started; a single one runs in place.
 
     Args:
         main: picklable function.
         processes_per_machine: one per GPU, or any number on the CPU.
         num_machines: machines of the job.
         machine_rank: this machine, 0-based.
-        dist_url: where the processes meet, e.g. "tcp://10.0.0.1:29500"; "auto" takes a free port of this machine.
+        dist_url: where the processes meet, e.g. "tcp://10.0.0.1:29500"; "auto" takes a free port of
+            this machine.
         device: "cuda..." uses NCCL, everything else gloo.
         args: arguments of ``main``.
 
@@ -162,7 +163,7 @@ def _worker(
 def _check_gpus(device: str, processes: int) -> None:
     if device.startswith("cuda") and torch.cuda.device_count() < processes:
         raise ValueError(
-            f"launch: expected a GPU for each of {processes} processes, got {torch.cuda.device_count()}; "
+            f"launch: expected {processes} GPUs, one per process, got {torch.cuda.device_count()}; "
             "start fewer processes or set MODEL.DEVICE cpu"
         )
 

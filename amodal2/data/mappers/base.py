@@ -14,9 +14,9 @@ AMODAL_MAPPER_REGISTRY = Registry("AMODAL_MAPPER")
 AMODAL_MAPPER_REGISTRY.__doc__ = """
 Classes that turn a dataset dict into a model input.
 
-Built as ``cls(cfg, is_train=...)`` and called as ``mapper(dataset_dict, sample_seed=0) -> dict``. ``sample_seed`` is
-the only source of randomness: the same dict and seed give the same output in every process. Mappers must be
-picklable and must not change the dataset dict.
+Built as ``cls(cfg, is_train=...)`` and called as ``mapper(dataset_dict, sample_seed=0) -> dict``.
+``sample_seed`` is the only source of randomness: the same dict and seed give the same output in
+every process. Mappers must be picklable and must not change the dataset dict.
 """
 
 

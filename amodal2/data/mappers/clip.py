@@ -1,4 +1,4 @@
-"""Mapper from a video dataset dict to a training sample of clips, or to a lazily decoded test video.
+"""Mapper from a video's dataset dict to a training sample or to a lazily decoded test video.
 
 Shapes: T sampled frames, N tracks, H W transformed frame.
 """
@@ -35,8 +35,10 @@ class ClipMapper:
 
     1. Draws NUM_CLIPS * CLIP_LEN frames around a random reference frame and decodes only these.
     2. Applies one crop, resize, flip and colour change to all of them and to both kinds of masks.
-    3. Recomputes visibility on the transformed masks: tracks that are never visible are dropped, amodal masks before
-       a track's first visible frame are emptied (A2VIS, Sec. 3.1; the sample's first frame counts as the start).
+    3. Recomputes visibility on the transformed masks: tracks that are never visible are dropped,
+    amodal masks before
+       a track's first visible frame are emptied (A2VIS, Sec. 3.1; the sample's first frame counts
+       as the start).
 
     In test mode the frames stay on disk until the model asks for them.
     """
@@ -62,9 +64,11 @@ class ClipMapper:
             num_clips: clips per training sample.
             frame_range: frames of a sample lie within +- this many frames of its reference frame.
             geometry: draws crop, size and flip; None keeps the frames as they are.
-            min_visible_px: visible pixels, after the transforms, from which an object counts as seen.
+            min_visible_px: visible pixels, after the transforms, from which an object counts as
+                seen.
             color_jitter: strength of the colour change in [0, 1].
-            test_size: shorter edge and limit of the longer edge of test frames in pixels, 0 for the original.
+            test_size: shorter edge and limit of the longer edge of test frames in pixels, 0 for the
+                original.
         """
         self.is_train = is_train
         self.num_frames = clip_len * num_clips
@@ -99,9 +103,10 @@ class ClipMapper:
         Returns:
             dict: "video_id", "height", "width" (original, pixels), "length" and
 
-            - training: "frames" (uint8 Tensor[T, 3, H, W], RGB), "instances" (list of T ``Instances`` with the same N
-              tracks in the same order and the ``gt_*`` fields classes, ids, visible and amodal masks and boxes),
-              "frame_indices" (list of T), "sample_seed". N may be 0.
+            - training: "frames" (uint8 Tensor[T, 3, H, W], RGB), "instances" (list of T
+              ``Instances`` with the same N tracks in the same order and the ``gt_*`` fields
+              classes, ids, visible and amodal masks and boxes), "frame_indices" (list of T),
+              "sample_seed". N may be 0.
             - test: "frames", a :class:`LazyFrames`.
         """
         sample = {key: dataset_dict[key] for key in ("video_id", "height", "width", "length")}
@@ -186,7 +191,7 @@ def _decode(
     geometry: ClipGeometry,
     first: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Decode the masks of all tracks, [T, N, H, W] bool, empty before frame ``first[n]`` of the sample."""
+    """Decode all tracks, [T, N, H, W] bool, empty before frame ``first[n]`` of the sample."""
     rles = [
         track[key][index] if first is None or t >= first[n] else None
         for t, index in enumerate(indices)

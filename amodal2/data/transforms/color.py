@@ -26,8 +26,8 @@ class ColorChange:
     def apply_frames(self, frames: np.ndarray) -> np.ndarray:
         """Change the colours of all frames alike.
 
-        The three steps are linear in the pixel, so they are one 3x3 matrix and an offset; values are clipped to
-        [0, 255] and rounded once at the end.
+        The three steps are linear in the pixel, so they are one 3x3 matrix and an offset; values
+        are clipped to [0, 255] and rounded once at the end.
 
         Args:
             frames (ndarray[T, H, W, 3]): uint8 RGB.

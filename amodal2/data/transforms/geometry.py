@@ -1,9 +1,9 @@
 """Crop, resize and flip of whole clips.
 
-A sample has one :class:`ClipGeometry`, drawn by :class:`GeometrySampler` from a given random generator and applied
-to every frame and every mask. Order of the steps: crop (in source pixels), resize, flip, as in Detectron2's
-default mapper. Frames are resampled bilinearly with antialiasing (Pillow, as Detectron2 does), masks by the
-nearest pixel centre.
+A sample has one :class:`ClipGeometry`, drawn by :class:`GeometrySampler` from a given random
+generator and applied to every frame and every mask. Order of the steps: crop (in source pixels),
+resize, flip, as in Detectron2's default mapper. Frames are resampled bilinearly with antialiasing
+(Pillow, as Detectron2 does), masks by the nearest pixel centre.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ _FLIPS = ("none", "horizontal", "vertical")
 
 
 def shortest_edge_size(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """Return the size after scaling the shorter edge to ``short`` pixels with the aspect ratio kept.
+    """Return the size whose shorter edge has ``short`` pixels, with the aspect ratio kept.
 
     Args:
         height: source height in pixels.
         width: source width in pixels.
         short: wanted shorter edge in pixels; 0 keeps the source size.
-        longest: upper limit of the longer edge in pixels, which then decides the scale; 0 is no limit.
+        longest: upper limit of the longer edge in pixels, which then decides the scale; 0 is no
+            limit.
 
     Returns:
         tuple[int, int]: height and width in pixels, rounded, at least 1.
@@ -45,7 +46,8 @@ class ClipGeometry:
     """One crop, resize and flip, the same for all frames of a sample.
 
     Attributes:
-        crop (tuple[int, int, int, int]): top, left, height, width of the kept region in source pixels.
+        crop (tuple[int, int, int, int]): top, left, height, width of the kept region in source
+            pixels.
         size (tuple[int, int]): output height and width in pixels.
         flip_x (bool): mirror left and right after resizing.
         flip_y (bool): mirror top and bottom after resizing.
@@ -121,14 +123,17 @@ class GeometrySampler:
         """Store and check the settings.
 
         Args:
-            short_edges: candidate shorter edges in pixels ("choice"), or their two limits ("range");
-                empty or 0 keeps the size.
+            short_edges: candidate shorter edges in pixels ("choice"), or their two limits
+                ("range"); empty or 0 keeps the size.
             longest: upper limit of the longer edge in pixels, 0 for none.
-            sampling: "choice" or "range"; a suffix "_by_clip" is accepted, since all frames share the size anyway.
-            crop_type: None or one of Detectron2's crop types: "relative" (fraction of the source size),
-                "relative_range" (fractions uniform between the given ones and 1), "absolute" (pixels),
-                "absolute_range" (pixels uniform between the two given numbers, for height and width alike).
-            crop_size: two numbers, height and width (or lower and upper limit for "absolute_range").
+            sampling: "choice" or "range"; a suffix "_by_clip" is accepted, since all frames share
+                the size anyway.
+            crop_type: None or one of Detectron2's crop types: "relative" (fraction of the source
+                size), "relative_range" (fractions uniform between the given ones and 1), "absolute"
+                (pixels), "absolute_range" (pixels uniform between the two given numbers, for height
+                and width alike).
+            crop_size: two numbers, height and width (or lower and upper limit for
+                "absolute_range").
             flip: "none", "horizontal" or "vertical", with probability 1/2.
 
         Raises:
@@ -157,7 +162,7 @@ class GeometrySampler:
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> GeometrySampler:
-        """Build the training sampler from ``INPUT.{MIN_SIZE_TRAIN*,MAX_SIZE_TRAIN,CROP,RANDOM_FLIP}``."""
+        """Build the training sampler from the size, ``CROP`` and ``RANDOM_FLIP`` keys."""
         node = cfg.INPUT
         short = node.MIN_SIZE_TRAIN
         return cls(

@@ -70,7 +70,8 @@ def mask_boxes(masks: np.ndarray) -> np.ndarray:
         masks (ndarray[..., H, W]): bool.
 
     Returns:
-        ndarray[..., 4]: float32 (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; zeros for an empty mask.
+        ndarray[..., 4]: float32 (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; zeros for an empty
+        mask.
     """
     height, width = masks.shape[-2:]
     lead = masks.shape[:-2]
