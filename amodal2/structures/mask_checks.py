@@ -73,7 +73,7 @@ def count_doubts(tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]
     """
     doubts: Counter[str] = Counter()
     visible, amodal = [], []
-    pixels = outside = 0
+    pixels = outside = without = 0
     for track in tracks:
         video = videos[track["video_id"]]
         pixels = max(pixels, video["height"] * video["width"])
@@ -81,6 +81,7 @@ def count_doubts(tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]
         if any(rate is not None and not 0 <= rate <= 1 for rate in rates):
             doubts["tracks with occlusion_rates outside [0, 1]"] += 1
         if AMODAL_KEY not in track:
+            without += 1
             continue
         seen = False
         early = 0
@@ -95,6 +96,8 @@ def count_doubts(tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]
                 amodal.append(amodal_mask["counts"])
         if early:
             doubts["tracks with amodal masks before their first visible frame"] += 1
+    if 0 < without < len(tracks):
+        doubts["tracks without amodal_segmentations, while others have them"] = without
     outside += int((~contained(visible, amodal, pixels)).sum())
     if outside:
         doubts["frames of tracks with visible pixels outside the amodal mask"] = outside

@@ -198,8 +198,9 @@ def _as_text(rle: RLE) -> RLE:
 def _structure_problem(rle: Any, size: tuple[int, int]) -> str | None:
     if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
         return f"expected an RLE with 'size' and 'counts', got {rle!r:.80}"
-    if not _is_numbers(rle["size"]) or tuple(rle["size"]) != tuple(size):
-        return f"expected RLE size {list(size)} (height, width), got {rle['size']!r:.80}"
+    sides = rle["size"]
+    if not isinstance(sides, list | tuple) or [*map(_as_int, sides)] != list(size):
+        return f"expected RLE size {list(size)} (height, width), got {sides!r:.80}"
     if isinstance(rle["counts"], bytes):
         return "expected RLE counts as text, got bytes; decode them as ASCII"
     if not isinstance(rle["counts"], str | list):
@@ -213,6 +214,10 @@ def _list_problem(counts: list[Any], size: tuple[int, int]) -> str | None:
     if sum(counts) != size[0] * size[1]:
         return f"expected RLE runs that sum to {size[0] * size[1]} pixels, got {sum(counts)}"
     return None
+
+
+def _as_int(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _is_numbers(values: Any) -> bool:

@@ -60,10 +60,13 @@ class VideoDataset:
     skipped: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
 
-    @property
-    def has_amodal(self) -> bool:
-        """Whether the tracks carry amodal masks (true of a file without tracks)."""
-        return all(AMODAL_KEY in record for record in self.annotations)
+    def has(self, key: str) -> bool:
+        """Tell whether all tracks carry a list (true of a file without tracks).
+
+        Args:
+            key: key of the list, e.g. ``"amodal_segmentations"``.
+        """
+        return all(key in record for record in self.annotations)
 
 
 def read_video_json(

@@ -1,0 +1,44 @@
+"""From a dataset's ``evaluator_type`` to its evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation import DatasetEvaluator
+
+from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
+
+Factory = Callable[[CfgNode, str, str | Path | None], DatasetEvaluator]
+
+EVALUATORS: dict[str, Factory] = {
+    "video_amodal": lambda cfg, name, folder: VideoAmodalEvaluator(name, folder),
+}
+"""``evaluator_type`` -> function of (cfg, dataset name, output folder or None)."""
+
+
+def build_evaluator(
+    cfg: CfgNode, dataset_name: str, output_dir: str | Path | None = None
+) -> DatasetEvaluator:
+    """Make the evaluator that fits a registered dataset.
+
+    Args:
+        cfg: full configuration, handed to the factory.
+        dataset_name: a registered dataset; its metadata hold ``evaluator_type``.
+        output_dir: folder for predictions and reports; None writes nothing.
+
+    Returns:
+        DatasetEvaluator: ready to be reset.
+
+    Raises:
+        ValueError: if the dataset has no ``evaluator_type`` or an unknown one.
+    """
+    kind = MetadataCatalog.get(dataset_name).get("evaluator_type")
+    if kind not in EVALUATORS:
+        raise ValueError(
+            f"build_evaluator: expected dataset {dataset_name!r} with an evaluator_type among "
+            f"{sorted(EVALUATORS)}, got {kind!r}"
+        )
+    return EVALUATORS[kind](cfg, dataset_name, output_dir)

@@ -1,0 +1,161 @@
+"""Read predicted tracks from files: plain lists of records, or what the video demo writes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from amodal2.structures.video_json import VideoDataset
+from amodal2.utils.errors import AnnotationError
+
+TRACKS_FILE = "tracks.json"
+"""Name of the demo's track files, looked for in folders."""
+
+
+def load_video_predictions(
+    paths: Sequence[str | Path], dataset: VideoDataset
+) -> list[dict[str, Any]]:
+    """Read prediction records of one dataset.
+
+    A file holds either a list of records with the ids of the dataset, or an object with ``videos,
+    categories, annotations`` (``tracks.json``). The videos of the latter are matched to the dataset
+    by name: the stem of ``file_name``, or for frames the name of their folder; its categories by
+    their names. The records are not checked further here.
+
+    Args:
+        paths: files, or folders with ``tracks.json`` files at any depth.
+        dataset: the ground truth.
+
+    Returns:
+        list[dict]: records with the ids of the dataset.
+
+    Raises:
+        FileNotFoundError: if a path does not exist or a folder holds no such file.
+        AnnotationError: if a file is no JSON of one of the two forms, or a video or category has no
+            counterpart or several.
+    """
+    records: list[dict[str, Any]] = []
+    origin: dict[int, Path] = {}
+    for file in _find_files(paths):
+        content = _parse(file)
+        if isinstance(content, list):
+            records += content
+            continue
+        video_ids = _match_videos(content["videos"], dataset, file)
+        category_ids = _match_categories(content["categories"], dataset, file)
+        for video_id in video_ids.values():
+            if video_id in origin:
+                raise AnnotationError(
+                    "load_video_predictions: expected the tracks of a video once, got them in "
+                    f"{origin[video_id]} and {file}; hand in one of the two",
+                    file=file,
+                    video_id=video_id,
+                )
+            origin[video_id] = file
+        for record in content["annotations"]:
+            mapped = dict(record)
+            for key, ids in (("video_id", video_ids), ("category_id", category_ids)):
+                if record.get(key) not in ids:
+                    raise AnnotationError(
+                        f"load_video_predictions: expected a {key} listed in the same file, got "
+                        f"{record.get(key)!r}",
+                        file=file,
+                        annotation_id=record.get("id"),
+                        key=key,
+                    )
+                mapped[key] = ids[record[key]]
+            records.append(mapped)
+    return records
+
+
+def video_name(entry: dict[str, Any]) -> str:
+    """Return the name by which a video is known: its file's stem, or the folder of its frames.
+
+    Args:
+        entry: video entry with ``file_name`` or ``file_names``.
+    """
+    if entry.get("file_name") is not None:
+        return PurePosixPath(entry["file_name"]).stem
+    return PurePosixPath(entry["file_names"][0]).parent.name
+
+
+def _find_files(paths: Sequence[str | Path]) -> list[Path]:
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(path.rglob(TRACKS_FILE))
+            if not found:
+                raise FileNotFoundError(
+                    f"load_video_predictions: expected {TRACKS_FILE} files below {path}, got none"
+                )
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(
+                f"load_video_predictions: expected a file or folder, got no such path {path}"
+            )
+    return files
+
+
+def _parse(file: Path) -> Any:
+    try:
+        content = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise AnnotationError(
+            f"load_video_predictions: expected JSON, got {error}", file=file
+        ) from error
+    if isinstance(content, list):
+        return content
+    for key in ("videos", "categories", "annotations"):
+        if not isinstance(content, dict) or not isinstance(content.get(key), list):
+            raise AnnotationError(
+                "load_video_predictions: expected a list of predictions, or an object with lists "
+                "videos, categories and annotations",
+                file=file,
+                key=key,
+            )
+    return content
+
+
+def _match_videos(
+    entries: list[dict[str, Any]], dataset: VideoDataset, file: Path
+) -> dict[int, int]:
+    known: dict[str, list[int]] = {}
+    for video in dataset.videos:
+        known.setdefault(video_name(video), []).append(video["id"])
+    matched = {}
+    for entry in entries:
+        name = video_name(entry)
+        candidates = known.get(name, [])
+        if len(candidates) != 1:
+            first = ", ".join(sorted(known)[:5])
+            raise AnnotationError(
+                f"load_video_predictions: expected one video named {name!r} in the ground truth "
+                f"(it has {first}, ...), got {len(candidates)}; name the input of the demo "
+                "like the video or frame folder of the dataset",
+                file=file,
+                video_id=entry.get("id"),
+                key="file_name",
+            )
+        matched[entry["id"]] = candidates[0]
+    return matched
+
+
+def _match_categories(
+    entries: list[dict[str, Any]], dataset: VideoDataset, file: Path
+) -> dict[int, int]:
+    known = {category["name"]: category["id"] for category in dataset.categories}
+    matched = {}
+    for entry in entries:
+        if entry.get("name") not in known:
+            raise AnnotationError(
+                f"load_video_predictions: expected categories among {sorted(known)}, got "
+                f"{entry.get('name')!r}; the model was trained on other classes",
+                file=file,
+                key="categories",
+            )
+        matched[entry["id"]] = known[entry["name"]]
+    return matched

@@ -1,0 +1,93 @@
+#!/usr/bin/env python
+"""Score predictions against ground truth and print the table.
+
+Example::
+
+    python tools/evaluate.py --gt datasets/aquarium/val.json --pred demo_out --task video
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from amodal2.evaluation.prediction_files import load_video_predictions
+from amodal2.evaluation.report import VideoAPReport
+from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.structures.video_json import read_video_json
+from amodal2.utils.logging import setup_logging
+
+
+def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
+    """Tube AP and AR of visible and amodal masks."""
+    dataset = read_video_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
+    return evaluate_video_tracks(
+        dataset,
+        load_video_predictions(args.pred, dataset),
+        file=args.pred[0] if len(args.pred) == 1 else None,
+        class_agnostic=args.class_agnostic,
+        occlusion_bins=args.occlusion_bins,
+        visible_as_amodal=args.visible_as_amodal,
+    )
+
+
+TASKS: dict[str, Callable[[argparse.Namespace], VideoAPReport]] = {"video": evaluate_video}
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gt", required=True, help="annotation file of the ground truth")
+    parser.add_argument(
+        "--pred",
+        required=True,
+        nargs="+",
+        help="prediction lists, tracks.json files, or folders with tracks.json files",
+    )
+    parser.add_argument("--task", choices=sorted(TASKS), default="video", help="what is scored")
+    parser.add_argument("--output", help="also write the report to this JSON file")
+    parser.add_argument(
+        "--class-agnostic", action="store_true", help="add rows that count all classes as one"
+    )
+    parser.add_argument(
+        "--occlusion-bins",
+        action="store_true",
+        help="add rows for tracks hidden by at most, and by more than, one half on average",
+    )
+    parser.add_argument(
+        "--visible-as-amodal",
+        action="store_true",
+        help="add a row that scores the predicted visible masks as amodal predictions",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at doubtful ground truth instead of warning"
+    )
+    parser.add_argument(
+        "--skip-invalid",
+        action="store_true",
+        help="leave invalid ground-truth records out and count them instead of stopping",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    args = parse_args(argv)
+    setup_logging(logging.WARNING)
+    try:
+        report = TASKS[args.task](args)
+        if args.output:
+            report.to_json(args.output)
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"evaluate.py: {error}\n")
+        return 1
+    sys.stdout.write(f"{report}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
