@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import random
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def load_script(path: str) -> ModuleType:
+    """Import a script that belongs to no package, e.g. ``load_script("tools/evaluate.py")``."""
+    name = "script_" + Path(path).stem
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, REPOSITORY / path)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
 
 
 def golden_folder() -> Path:
