@@ -1,0 +1,19 @@
+"""Custom operators: each has a PyTorch reference and, where ``amodal2._C`` is built, a kernel."""
+
+from __future__ import annotations
+
+from amodal2.ops._library import C_REASON, HAS_C, OpPath, op_path
+from amodal2.ops.ms_deform_attn import ms_deform_attn
+
+__all__ = ["C_REASON", "HAS_C", "OpPath", "ms_deform_attn", "op_paths"]
+
+_OPS = ("ms_deform_attn",)
+
+
+def op_paths() -> dict[str, OpPath]:
+    """Tell which implementation of every op runs, and why.
+
+    Returns:
+        dict[str, OpPath]: by the name of the op.
+    """
+    return {name: op_path(name) for name in _OPS}

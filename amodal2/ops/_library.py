@@ -1,0 +1,65 @@
+"""The one operator library of the project, ``torch.ops.amodal2``, and its compiled kernels.
+
+Every op module defines its schema and its PyTorch reference on ``LIBRARY``. Importing the extension
+``amodal2._C`` registers the compiled kernels, which the dispatcher then prefers; without it, or on
+a device that it has no kernel for, the references run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import NamedTuple
+
+import torch
+
+_logger = logging.getLogger(__name__)
+
+LIBRARY = torch.library.Library("amodal2", "FRAGMENT")
+
+
+class OpPath(NamedTuple):
+    """Which implementation an op takes on each device, and why.
+
+    Attributes:
+        path (str): for example ``"CPU: C++ kernel, CUDA: PyTorch reference"``.
+        reason (str): whether the extension is loaded and, if not, why.
+    """
+
+    path: str
+    reason: str
+
+
+def _load_extension() -> tuple[bool, str]:
+    """Import ``amodal2._C`` and return whether that worked, with the reason."""
+    try:
+        importlib.import_module("amodal2._C")
+    except ModuleNotFoundError:
+        return False, "amodal2._C is not built"
+    except ImportError as e:
+        reason = f"amodal2._C cannot be loaded: {e}"
+        _logger.warning(
+            "%s; the PyTorch references run instead, build it again for this torch", reason
+        )
+        return False, reason
+    return True, "amodal2._C is loaded"
+
+
+HAS_C, C_REASON = _load_extension()
+
+
+def op_path(name: str) -> OpPath:
+    """Ask the dispatcher which implementation of an op runs on each device.
+
+    Args:
+        name (str): the op's name without the namespace.
+
+    Returns:
+        OpPath: the implementation per device and the reason.
+    """
+    compiled = {"CPU": "C++ kernel", "CUDA": "CUDA kernel"}
+    paths = []
+    for device, kernel in compiled.items():
+        found = torch._C._dispatch_has_kernel_for_dispatch_key(f"amodal2::{name}", device)
+        paths.append(f"{device}: {kernel if found else 'PyTorch reference'}")
+    return OpPath(", ".join(paths), C_REASON)
