@@ -1,0 +1,34 @@
+"""One rank of a data-parallel step of a tiny A2VIS: arguments rank, world size, meeting file, level, output."""
+
+import sys
+
+import torch
+import torch.distributed as dist
+from detectron2.modeling import build_model
+from torch.nn.parallel import DistributedDataParallel
+
+import amodal2.modeling  # noqa: F401 registers the model
+from tests.modeling.a2vis.test_model import _LEVELS
+from tests.modeling.tiny import make_sample, tiny_config
+
+
+def main(rank: int, world: int, meeting: str, level: str, output: str) -> None:
+    """Compute the gradients of this rank's share of four samples, one of them without objects."""
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
+    torch.manual_seed(0)
+    model = build_model(tiny_config(*_LEVELS[level])).train()
+    samples = [make_sample(i) for i in range(4)]
+    samples[1]["instances"] = [x[:1] for x in samples[1]["instances"]]
+    samples[2]["instances"] = [x[:0] for x in samples[2]["instances"]]
+    share = len(samples) // world
+    parallel = DistributedDataParallel(model)
+    losses = parallel(samples[rank * share : (rank + 1) * share])
+    sum(losses.values()).backward()
+    if rank == 0:
+        grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        torch.save(grads, output)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

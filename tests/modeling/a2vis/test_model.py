@@ -1,0 +1,178 @@
+"""The A2VIS meta-architecture: training levels, gradients, batches, inference."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+import amodal2.modeling  # noqa: F401 registers the model
+from tests.modeling.tiny import ArrayFrames, make_sample, tiny_config
+
+_FRAME = ("MODEL.A2VIS.TRAIN_LEVEL", "frame", "INPUT.AMODAL.CLIP_LEN", 1)
+_LEVELS = {
+    "frame": _FRAME,
+    "video": (),
+    "unfrozen": ("MODEL.A2VIS.FREEZE_DETECTOR", False),
+    "detector_loss": ("MODEL.A2VIS.FREEZE_DETECTOR", False, "MODEL.A2VIS.DETECTOR_LOSS", True),
+    "clip_losses": ("MODEL.A2VIS.AUX_CLIP_LOSS", True, "MODEL.A2VIS.CLIP_CLASS_WEIGHT", 1.0),
+    "no_samh": ("MODEL.A2VIS.SAMH.ENABLED", False),
+    "match_clip": ("MODEL.A2VIS.MATCH", "clip"),
+    "null_token": ("MODEL.A2VIS.UPDATE.NULL_TOKEN", True),
+    "first_clip": ("MODEL.A2VIS.UPDATE.INIT", "first_clip"),
+    "update_norm_off": ("MODEL.A2VIS.UPDATE.NORM", False),
+    "carry_update": ("MODEL.A2VIS.CARRY", "update"),
+    "final_amodal_only": ("MODEL.A2VIS.LOSS.DEEP_SUPERVISION", False),
+    "no_dice": ("MODEL.A2VIS.LOSS.DICE_WEIGHT", 0.0),
+    "ffn": ("MODEL.A2VIS.SAMH.FFN_DIM", 16),
+}
+
+
+def build(*changes):
+    return build_model(tiny_config(*changes)).train()
+
+
+@pytest.mark.parametrize("level", _LEVELS)
+def test_model_every_trainable_parameter_gets_a_gradient(level: str) -> None:
+    model = build(*_LEVELS[level])
+    losses = model([make_sample(0), make_sample(1)])
+    assert all(torch.isfinite(x) for x in losses.values())
+    sum(losses.values()).backward()
+    missing = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
+def test_model_video_loss_names_are_those_of_the_docs() -> None:
+    names = set(build()([make_sample(0)]))
+    amodal = {f"loss_amodal_{kind}{s}" for kind in ("mask", "dice") for s in ("", "_0", "_1")}
+    assert names == {"loss_ce", "loss_mask", "loss_dice"} | amodal
+
+
+@pytest.mark.parametrize("level", ["frame", "unfrozen"])
+def test_model_steps_on_one_sample_lower_the_loss(level: str) -> None:
+    model = build(*_LEVELS[level])
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    totals = []
+    for _ in range(6):
+        total = sum(model([make_sample(0)]).values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        totals.append(float(total))
+    assert totals[-1] < 0.9 * totals[0]
+
+
+def test_model_fixed_detector_neither_trains_nor_moves() -> None:
+    model = build("MODEL.TIMM.FREEZE_BN", False)
+    before = {k: v.clone() for k, v in model.backbone.state_dict().items()}
+    sum(model([make_sample(0)]).values()).backward()
+    assert not model.backbone.training
+    assert all(p.grad is None for p in model.sem_seg_head.parameters())
+    assert all(torch.equal(before[k], v) for k, v in model.backbone.state_dict().items())
+
+
+def test_model_detach_every_cuts_the_gradient_between_clips() -> None:
+    grads = []
+    for every in (0, 1):
+        torch.manual_seed(3)
+        model = build("MODEL.A2VIS.DETACH_EVERY", every)
+        model([make_sample(0)])["loss_ce"].backward()
+        grads.append(model.a2vis.global_query_feat.weight.grad)
+    assert grads[0].abs().sum() > 0
+    assert grads[1] is None
+
+
+def test_model_points_depend_on_the_sample_alone() -> None:
+    model = build()
+    alone = model([make_sample(0)])
+    torch.rand(7)
+    again = model([make_sample(0)])
+    assert all(torch.equal(alone[k], again[k]) for k in alone)
+
+
+def test_model_short_video_joins_a_longer_one() -> None:
+    losses = build()([make_sample(0, frames=4), make_sample(1, frames=3, size=(60, 80))])
+    assert all(torch.isfinite(x) for x in losses.values())
+
+
+@pytest.mark.parametrize("changes", [(), _FRAME], ids=["video", "frame"])
+def test_model_sample_without_objects_trains_the_class_term(changes: tuple) -> None:
+    sample = make_sample(0)
+    sample["instances"] = [x[torch.zeros(2, dtype=torch.bool)] for x in sample["instances"]]
+    losses = build(*changes)([sample])
+    assert float(losses["loss_ce"]) > 0
+    assert float(losses["loss_mask"]) == 0
+    sum(losses.values()).backward()
+
+
+def test_model_inference_equals_clips_by_hand() -> None:
+    model = build().eval()
+    sample = make_sample(0, frames=5)
+    video = {**sample, "frames": ArrayFrames(sample["frames"]), "length": 5}
+    (output,) = model([video])
+    prediction = output["prediction"]
+    assert (prediction.video_id, prediction.length) == (0, 5)
+    assert len(prediction.tracks) == 5 * 3
+    state, lengths = model.start(), []
+    for start in (0, 2, 4):
+        clip, state = model.forward_clip(sample["frames"][start : start + 2], state)
+        lengths.append(clip.visible_logits.shape[1])
+    assert lengths == [2, 2, 1]
+    best = float(model.class_scores(state).max())
+    assert max(t.score for t in prediction.tracks) <= best + 1e-6
+
+
+def test_model_clip_output_ignores_extra_padding() -> None:
+    model = build().eval()
+    frames = make_sample(0, size=(60, 80))["frames"][:2]
+    clip, _ = model.forward_clip(frames, model.start())
+    assert clip.image_size == (60, 80)
+    assert clip.padded_size == (64, 96)
+    assert clip.visible_logits.shape == (5, 2, 16, 24)
+
+
+def test_model_class_scores_before_any_clip_says_so() -> None:
+    model = build().eval()
+    with pytest.raises(ValueError, match="after at least one clip"):
+        model.class_scores(model.start())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("MODEL.A2VIS.TRAIN_LEVEL", "clip"), "TRAIN_LEVEL"),
+        (("MODEL.A2VIS.DETECTOR_LOSS", True), "FREEZE_DETECTOR False"),
+        (("MODEL.A2VIS.MATCH", "frame"), "MATCH"),
+        (("MODEL.A2VIS.UPDATE.INIT", "ones"), r"UPDATE\.INIT"),
+        (("MODEL.TIMM.NAME", "no_such_net"), "no_such_net"),
+        (("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["res2", "res9"]), "res9"),
+    ],
+)
+def test_model_wrong_setting_is_named(changes: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(*changes)
+
+
+@pytest.mark.parametrize("level", ["frame", "clip_losses"])
+def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: str) -> None:
+    root = Path(__file__).resolve().parents[3]
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    script = [sys.executable, str(Path(__file__).with_name("distributed_gradients.py"))]
+    for world in (1, 2):
+        meeting = tmp_path / f"meeting{world}"
+        ranks = [
+            subprocess.Popen(
+                [*script, str(rank), str(world), str(meeting), level, str(tmp_path / f"{world}.pt")],
+                env=env,
+                cwd=root,
+            )
+            for rank in range(world)
+        ]
+        assert [process.wait(timeout=120) for process in ranks] == [0] * world
+    one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in (1, 2))
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, atol=1e-5, rtol=0, msg=name)
