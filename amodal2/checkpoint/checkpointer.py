@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 import amodal2.checkpoint.zoo_path  # noqa: F401 registers "amodal2://"
 from amodal2.checkpoint.mask2former import upgrade_mask2former_keys
@@ -150,6 +151,7 @@ class AmodalCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         """Read a local file and rename official keys."""
         contents = read_weights(filename)
+        consume_prefix_in_state_dict_if_present(contents["model"], "module.")
         contents["model"] = upgrade_mask2former_keys(contents["model"])
         return contents
 

@@ -8,6 +8,7 @@ prefix a second time. The renaming here looks at the names alone.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ _HEAD = "sem_seg_head."
 _PARTS = ("pixel_decoder.", "predictor.")
 
 
-def upgrade_mask2former_keys(state: Mapping[str, Any]) -> dict[str, Any]:
+def upgrade_mask2former_keys(state: Mapping[str, Any]) -> OrderedDict[str, Any]:
     """Rename the keys of the older layout; leave all others as they are.
 
     Below ``sem_seg_head.`` everything that is in neither ``pixel_decoder`` nor ``predictor`` moves
@@ -26,12 +27,14 @@ def upgrade_mask2former_keys(state: Mapping[str, Any]) -> dict[str, Any]:
         state: parameter name to array or tensor, of a whole model.
 
     Returns:
-        dict: the same values under the names of the newer layout, in the same order.
+        OrderedDict: the same values under the names of the newer layout, in the same order.
 
     Raises:
         ValueError: if two keys get the same name.
     """
-    renamed: dict[str, Any] = {}
+    renamed: OrderedDict[str, Any] = OrderedDict()
+    if hasattr(state, "_metadata"):  # module versions, which torch looks at when loading
+        renamed._metadata = state._metadata  # type: ignore[attr-defined]
     for key, value in state.items():
         name = _upgrade(key)
         if name in renamed:

@@ -31,6 +31,20 @@ _SAFE_GLOBALS = {
     ("numpy._core.numeric", "_frombuffer"),
 }
 
+# What the three formats raise on truncated files, other contents, or forbidden objects.
+_DAMAGED = (
+    pickle.UnpicklingError,
+    SafetensorError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
 
 class ArrayUnpickler(pickle.Unpickler):
     """Unpickler that knows NumPy arrays and plain containers, and refuses everything else."""
@@ -80,17 +94,11 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     reader = _READERS.get(path.suffix, _read_torch)
     try:
         data = reader(path)
-    except (
-        pickle.UnpicklingError,
-        SafetensorError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        OSError,
-    ) as e:
+    except _DAMAGED as e:
+        detail = (str(e).splitlines() or ["no message"])[0]
         raise CheckpointError(
             f"read_weights: expected a complete {path.suffix or 'torch'} file of tensors and plain "
-            f"data, got {path} ({type(e).__name__}: {str(e).splitlines()[0] if str(e) else 'no message'})"
+            f"data, got {path} ({type(e).__name__}: {detail})"
         ) from e
     if not isinstance(data, dict):
         raise CheckpointError(f"read_weights: expected a dict in {path}, got {type(data).__name__}")
@@ -108,8 +116,10 @@ def _read_torch(path: Path) -> Any:
 def _read_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         data = ArrayUnpickler(file, encoding="latin1").load()
-    if isinstance(data, dict) and not isinstance(data.get("model"), dict):
-        blobs = data.get("blobs", data)
+    if not isinstance(data, dict) or isinstance(data.get("model"), dict):
+        return data
+    blobs = data.get("blobs", data)
+    if not any("." in name for name in blobs):  # Caffe2 joins the parts of a name by "_"
         weights = {name: value for name, value in blobs.items() if not name.endswith("_momentum")}
         return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
     return data
