@@ -157,7 +157,7 @@ def make_extension(kind: str, home: Path | None) -> Extension:
 
     openmp = ["-fopenmp"] if sys.platform.startswith("linux") else []
     optimise = ["/O2"] if sys.platform == "win32" else ["-O3"]
-    options = {"include_dirs": ["csrc"], "extra_link_args": openmp}
+    options = {"include_dirs": [str(ROOT / "csrc")], "extra_link_args": openmp}
     if kind == "cpu":
         flags = {"cxx": optimise + openmp}
         return CppExtension("amodal2._C", sources(kind), extra_compile_args=flags, **options)
