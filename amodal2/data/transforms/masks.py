@@ -57,8 +57,8 @@ def first_visible_frames(visible: np.ndarray, min_pixels: int) -> np.ndarray:
     Returns:
         ndarray[N]: int64 frame index, T for a track that never has.
     """
-    num_frames, num_tracks = visible.shape[:2]
-    areas = np.count_nonzero(visible.reshape(num_frames, num_tracks, -1), axis=2)
+    num_frames, num_tracks, height, width = visible.shape
+    areas = np.count_nonzero(visible.reshape(num_frames, num_tracks, height * width), axis=2)
     seen = areas >= max(1, min_pixels)
     return np.where(seen.any(axis=0), seen.argmax(axis=0), num_frames)
 
