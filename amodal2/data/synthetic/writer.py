@@ -1,0 +1,321 @@
+"""Datasets of rendered scenes on disk: frames or videos, optical flow and one JSON per split.
+
+Every video depends on the seed, its split and its index alone, so neither the number of videos nor
+the number of processes changes it. The JSON is written last; a split without one is incomplete.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from amodal2.data.synthetic.annotate import TrackLabels
+from amodal2.data.synthetic.aquarium import CATEGORIES, build_aquarium
+from amodal2.data.synthetic.render import render_frame
+from amodal2.data.synthetic.scene import Scene
+from amodal2.utils.files import atomic_write, write_json
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+"""Changes whenever the same seed gives other files than before."""
+
+_SPLITS = {"train": 0, "val": 1}
+
+
+@dataclass(frozen=True)
+class SceneKind:
+    """A kind of scene that can be written.
+
+    Attributes:
+        build (Callable): (rng, frames, height, width) to a scene.
+        categories (dict[int, str]): category id to name.
+    """
+
+    build: Callable[[np.random.Generator, int, int, int], Scene]
+    categories: dict[int, str]
+
+
+SCENES: dict[str, SceneKind] = {"aquarium": SceneKind(build_aquarium, CATEGORIES)}
+"""Every scene by name."""
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What to write; together with a split and an index it fixes every byte of a video.
+
+    Attributes:
+        scene (str): key of ``SCENES``.
+        seed (int): of the whole dataset, not negative.
+        width (int): columns in pixels.
+        height (int): rows in pixels.
+        frames (int): per video, 1..128.
+        format (str): "mp4" (one H.264 file per video) or "png" (a folder of frames per video).
+        flow (bool): also write optical flow.
+        fps (int): frames per second of the videos.
+    """
+
+    scene: str = "aquarium"
+    seed: int = 0
+    width: int = 480
+    height: int = 320
+    frames: int = 64
+    format: str = "mp4"
+    flow: bool = False
+    fps: int = 15
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: if one is out of range.
+        """
+        checks = (
+            (self.scene in SCENES, f"scene in {sorted(SCENES)}", self.scene),
+            (self.seed >= 0, "seed >= 0", self.seed),
+            (1 <= self.frames <= 128, "frames in 1..128", self.frames),
+            (self.format in ("mp4", "png"), "format 'mp4' or 'png'", self.format),
+            (self.fps >= 1, "fps >= 1", self.fps),
+            (
+                self.format == "png" or (self.width % 2 == 0 and self.height % 2 == 0),
+                "an even width and height for mp4",
+                f"{self.width}x{self.height}; use format png",
+            ),
+        )
+        for good, expected, got in checks:
+            if not good:
+                raise ValueError(f"DatasetSpec: expected {expected}, got {got}")
+
+
+def build_scene(spec: DatasetSpec, split: str, index: int) -> Scene:
+    """Make up one video of a dataset.
+
+    Args:
+        spec (DatasetSpec): the dataset.
+        split (str): "train" or "val".
+        index (int): number of the video in its split, from 0.
+
+    Returns:
+        Scene: ready to render.
+
+    Raises:
+        ValueError: if there is no such split.
+    """
+    if split not in _SPLITS:
+        raise ValueError(f"build_scene: expected a split in {sorted(_SPLITS)}, got {split}")
+    rng = np.random.default_rng([spec.seed, _SPLITS[split], index])
+    return SCENES[spec.scene].build(rng, spec.frames, spec.height, spec.width)
+
+
+def write_split(
+    spec: DatasetSpec, out: str | Path, split: str, count: int, *, workers: int = 1,
+    force: bool = False,
+) -> Path:
+    """Render the videos of one split and write its JSON.
+
+    A split that is there already with the same parameters is left as it is.
+
+    Args:
+        spec (DatasetSpec): what to render.
+        out (str | Path): root folder of the dataset.
+        split (str): "train" or "val".
+        count (int): number of videos.
+        workers (int): processes; 1 renders in this one.
+        force (bool): replace a split with other parameters.
+
+    Returns:
+        Path: the JSON.
+
+    Raises:
+        FileExistsError: if the split exists with other parameters and ``force`` is off.
+        ValueError: if ``count`` or ``workers`` is out of range.
+    """
+    if count < 0 or workers < 1:
+        raise ValueError(
+            f"write_split: expected count >= 0 and workers >= 1, got {count} and {workers}"
+        )
+    root = Path(out)
+    target = root / f"{split}.json"
+    info = {"generator": "amodal2 synthetic", "version": VERSION, **asdict(spec)}
+    info |= {"split": split, "videos": count}
+    if target.exists():
+        if _is_complete(target, root, info):
+            logger.info("%s is there already with these parameters", target)
+            return target
+        if not force:
+            raise FileExistsError(
+                f"write_split: expected no other dataset at {target}, got one with different "
+                "parameters or missing files; choose another folder or pass --force"
+            )
+        _remove_split(target, root)
+    videos: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    tasks = [(spec, str(root), split, index) for index in range(count)]
+    for video, tracks in _run(tasks, workers):
+        offset, video["id"] = len(annotations), len(videos) + 1
+        for track in tracks:
+            track["id"] += offset
+            annotations.append({"id": track.pop("id"), "video_id": video["id"], **track})
+        video["depth_order"] = [[i + offset for i in order] for order in video["depth_order"]]
+        videos.append({"id": video.pop("id"), **video})
+        if len(videos) % 50 == 0:
+            logger.info("%s: %d of %d videos", split, len(videos), count)
+    categories = [
+        {"id": key, "name": name, "supercategory": spec.scene}
+        for key, name in SCENES[spec.scene].categories.items()
+    ]
+    write_json(
+        target,
+        {"info": info, "videos": videos, "categories": categories, "annotations": annotations},
+    )
+    return target
+
+
+def _is_complete(target: Path, root: Path, info: dict[str, Any]) -> bool:
+    """Tell whether the split has these parameters and all of its files."""
+    try:
+        content = json.loads(target.read_text(encoding="utf-8"))
+        same = content["info"] == info and len(content["videos"]) == info["videos"]
+        return same and all((root / name).is_file() for name in _listed_files(content))
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _listed_files(content: dict[str, Any]) -> Iterator[str]:
+    """Iterate over all files that a dataset's JSON names."""
+    for video in content["videos"]:
+        yield from video["file_names"] if "file_names" in video else [video["file_name"]]
+        yield from (name for name in video.get("flow_files", ()) if name is not None)
+
+
+def _remove_split(target: Path, root: Path) -> None:
+    """Delete a split's JSON first and then the files that it names."""
+    try:
+        names = list(_listed_files(json.loads(target.read_text(encoding="utf-8"))))
+    except (ValueError, KeyError, TypeError):
+        names = []
+    target.unlink()
+    inside = root.resolve()
+    for name in names:
+        path = (root / name).resolve()
+        if path.is_relative_to(inside):
+            path.unlink(missing_ok=True)
+
+
+_Task = tuple[DatasetSpec, str, str, int]
+_Result = tuple[dict[str, Any], list[dict[str, Any]]]
+
+
+def _run(tasks: list[_Task], workers: int) -> Iterator[_Result]:
+    """Render the tasks, in their order."""
+    if workers == 1 or len(tasks) < 2:
+        yield from map(_write_video, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(tasks)), initializer=cv2.setNumThreads, initargs=(1,)) as p:
+        yield from p.imap(_write_video, tasks)
+
+
+def _write_video(task: _Task) -> _Result:
+    """Render one video to disk; return its entry and its tracks, both with ids of their own."""
+    spec, out, split, index = task
+    root, name = Path(out), f"{split}_{index:05d}"
+    scene = build_scene(spec, split, index)
+    categories = [scene.actors[i].category_id or 0 for i in scene.objects()]
+    labels = TrackLabels(categories, spec.height, spec.width)
+    flows: list[npt.NDArray[np.float16]] = []
+
+    def images() -> Iterator[npt.NDArray[np.uint8]]:
+        for t in range(spec.frames):
+            with_flow = spec.flow and t + 1 < spec.frames
+            frame = render_frame(scene, t, spec.height, spec.width, flow=with_flow)
+            labels.add(frame.visible, frame.amodal, frame.order)
+            if frame.flow is not None:
+                flows.append(frame.flow.astype(np.float16))
+            yield frame.image
+
+    video: dict[str, Any] = {
+        "width": spec.width,
+        "height": spec.height,
+        "length": spec.frames,
+        "fps": spec.fps,
+    }
+    if spec.format == "png":
+        video["file_names"] = _write_images(root / name, images())
+    else:
+        video["file_name"] = f"{name}.mp4"
+        _write_mp4(root / f"{name}.mp4", images(), spec)
+    if spec.flow:
+        video["flow_files"] = [*_write_flows(root / "flow" / name, flows), None]
+    tracks, video["depth_order"] = labels.annotations()
+    return video, tracks
+
+
+@contextmanager
+def _atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder that replaces ``path`` when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_images(folder: Path, images: Iterator[npt.NDArray[np.uint8]]) -> list[str]:
+    """Write RGB frames as PNG; return their paths relative to the folder's parent."""
+    names = []
+    with _atomic_folder(folder) as temporary:
+        for t, image in enumerate(images):
+            options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
+            done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]), options)
+            if not done:
+                raise RuntimeError(f"_write_images: expected a PNG of frame {t}, got none")
+            (temporary / f"{t:05d}.png").write_bytes(data.tobytes())
+            names.append(f"{folder.name}/{t:05d}.png")
+    return names
+
+
+def _write_flows(folder: Path, flows: list[npt.NDArray[np.float16]]) -> list[str]:
+    """Write flow fields (float16 [H, W, 2]); return paths relative to the dataset's root."""
+    names = []
+    with _atomic_folder(folder) as temporary:
+        for t, flow in enumerate(flows):
+            np.savez_compressed(temporary / f"{t:05d}.npz", flow=flow)
+            names.append(f"flow/{folder.name}/{t:05d}.npz")
+    return names
+
+
+def _write_mp4(path: Path, images: Iterator[npt.NDArray[np.uint8]], spec: DatasetSpec) -> None:
+    """Encode RGB frames as H.264 with settings that give the same bytes every time."""
+    with atomic_write(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=spec.fps)
+        stream.width, stream.height = spec.width, spec.height
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1
+        stream.codec_context.gop_size = 12
+        stream.options = {"crf": "16", "preset": "medium", "threads": "1"}
+        for t, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = t, Fraction(1, spec.fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
