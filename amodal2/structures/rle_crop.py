@@ -86,12 +86,18 @@ def _decode(runs: NDArray[np.int64], height: int) -> Crop:
         starts, ends = starts[used], ends[used]
     if not starts.size:
         return Crop(np.zeros((0, 0), bool), 0, 0)
-    left, right = int(starts[0]) // height, (int(ends[-1]) - 1) // height + 1
-    first = left * height
-    edges = np.zeros((right - left) * height + 1, np.int8)
-    edges[starts - first] = 1
-    edges[ends - first] -= 1
-    columns = np.cumsum(edges[:-1], dtype=np.int8).view(bool).reshape(right - left, height)
-    rows = np.flatnonzero(columns.any(axis=0))
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    return Crop(columns[:, top:bottom].T, left, top)
+    first_column, first_row = np.divmod(starts, height)
+    last_column, last_row = np.divmod(ends - 1, height)
+    left, right = int(first_column[0]), int(last_column[-1]) + 1
+    if (first_column == last_column).all():
+        top, bottom = int(first_row.min()), int(last_row.max()) + 1
+    else:  # a run that goes on in the next column touches the upper and lower edge
+        top, bottom = 0, height
+    rows = bottom - top
+    first = (first_column - left) * rows + first_row - top
+    last = (last_column - left) * rows + last_row - top
+    edges = np.zeros((right - left) * rows + 1, np.int8)
+    edges[first] = 1
+    edges[last + 1] -= 1
+    columns = np.cumsum(edges[:-1], dtype=np.int8).view(bool).reshape(right - left, rows)
+    return Crop(columns.T, left, top)

@@ -14,31 +14,11 @@ from functools import lru_cache
 
 import numpy as np
 from detectron2.config import CfgNode
-from PIL import Image
+
+from amodal2.utils.resize import resize_frame, shortest_edge_size
 
 _CROP_TYPES = ("relative", "relative_range", "absolute", "absolute_range")
 _FLIPS = ("none", "horizontal", "vertical")
-
-
-def shortest_edge_size(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
-    """Return the size whose shorter edge has ``short`` pixels, with the aspect ratio kept.
-
-    Args:
-        height: source height in pixels.
-        width: source width in pixels.
-        short: wanted shorter edge in pixels; 0 keeps the source size.
-        longest: upper limit of the longer edge in pixels, which then decides the scale; 0 is no
-            limit.
-
-    Returns:
-        tuple[int, int]: height and width in pixels, rounded, at least 1.
-    """
-    if short <= 0:
-        return height, width
-    scale = short / min(height, width)
-    if longest > 0 and scale * max(height, width) > longest:
-        scale = longest / max(height, width)
-    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
 
 
 @dataclass(frozen=True)
@@ -75,11 +55,9 @@ class ClipGeometry:
         top, left, height, width = self.crop
         frames = frames[:, top : top + height, left : left + width]
         if self.size != (height, width):
-            target = (self.size[1], self.size[0])
             resized = np.empty((len(frames), *self.size, frames.shape[3]), dtype=np.uint8)
             for t, frame in enumerate(frames):
-                image = Image.fromarray(np.ascontiguousarray(frame))
-                resized[t] = np.asarray(image.resize(target, Image.Resampling.BILINEAR))
+                resized[t] = resize_frame(frame, self.size)
             frames = resized
         return np.ascontiguousarray(self._flip(frames, axis_y=1))
 

@@ -1,0 +1,1 @@
+"""Video in, tracks out: reading, clip by clip prediction, writing."""
