@@ -170,7 +170,7 @@ def _last_best(iou: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.nda
     """Return index and existence of the highest allowed IoU; of equal ones the last (in [A, T])."""
     values = np.where(allowed, iou, -1.0)[..., ::-1]
     index = values.argmax(axis=-1)
-    return allowed.shape[-1] - 1 - index, allowed.any(axis=-1)
+    return allowed.shape[-1] - 1 - index, np.any(allowed, axis=-1)
 
 
 def _curve(right: np.ndarray, wrong: np.ndarray, positives: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ runs were checked.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,7 @@ def _record_problem(record: Any, known_ids: Mapping[str, Collection[int]]) -> Pr
         value = record.get(key)
         if value is None and key == "amodal_score":
             continue
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             return key, f"expected a finite number, got {value!r}"
     return None
 

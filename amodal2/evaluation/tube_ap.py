@@ -25,6 +25,7 @@ from amodal2.evaluation.average_precision import (
     VIDEO_AREA_RANGES,
     Cell,
     Curves,
+    Matches,
     accumulate,
     match_cell,
     mean_defined,
@@ -153,7 +154,7 @@ class _Task:
             ignore (ndarray[G] | None): true tracks that do not count.
         """
         ranges = np.array(list(VIDEO_AREA_RANGES.values()))
-        matches = []
+        matches: list[list[Matches]] = []
         for cells in self.cells:
             matches.append([])
             for cell, columns in cells:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from amodal2.structures.rle_runs import foreground_areas
+from amodal2.structures.rle import rle_areas
 from amodal2.structures.track import MaskTube
 
 
@@ -74,7 +74,7 @@ def measure_tubes(masks: list[MaskTube]) -> Tubes:
         Tubes: the masks with their areas.
     """
     present = [(i, t) for i, tube in enumerate(masks) for t, rle in enumerate(tube) if rle]
-    values = foreground_areas([masks[i][t]["counts"] for i, t in present])  # type: ignore[index]
+    values = rle_areas([rle for tube in masks for rle in tube if rle])
     areas = [np.zeros(len(tube), dtype=np.int64) for tube in masks]
     for (i, t), value in zip(present, values.tolist(), strict=True):
         areas[i][t] = value

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from amodal2.structures.rle import find_invalid_rles, to_rle
-from amodal2.structures.rle_runs import contained, foreground_areas
+from amodal2.structures.rle import RLE, rle_areas, to_rle
+from amodal2.structures.rle_runs import contained, find_invalid_counts
 
 VISIBLE_KEY = "segmentations"
 """Key of the visible masks of a track record."""
@@ -32,7 +32,9 @@ def normalise_masks(
         dict[int, tuple]: position of each record with a broken mask -> its first problem.
     """
     problems: dict[int, Problem] = {}
-    places, rles, sizes = [], [], []
+    places: list[tuple[int, str, int]] = []
+    rles: list[RLE] = []
+    pixels: list[int] = []
     for position, track in enumerate(tracks):
         video = videos[track["video_id"]]
         size = (video["height"], video["width"])
@@ -48,13 +50,13 @@ def normalise_masks(
                 track[key][frame] = rle
                 places.append((position, key, frame))
                 rles.append(rle)
-                sizes.append(size)
-    broken = find_invalid_rles(rles, sizes)
+                pixels.append(size[0] * size[1])
+    broken = find_invalid_counts([rle["counts"] for rle in rles], pixels)
     for index, text in broken.items():
         position, key, frame = places[index]
         problems.setdefault(position, (f"{key}[{frame}]", text))
     valid = [index for index in range(len(rles)) if index not in broken]
-    areas = foreground_areas([rles[index]["counts"] for index in valid])
+    areas = rle_areas([rles[index] for index in valid])
     for i in np.flatnonzero(areas == 0).tolist():
         position, key, frame = places[valid[i]]
         tracks[position][key][frame] = None

@@ -17,6 +17,9 @@ from pycocotools import mask as coco_mask
 
 from amodal2.structures.rle_runs import find_invalid_counts
 
+# pycocotools 2.0.11 keeps the number of masks of one call to ``area`` in eight bits.
+_AREA_BATCH = 255
+
 RLE = dict[str, Any]
 """``{"size": [H, W], "counts": str}``."""
 
@@ -74,6 +77,22 @@ def rle_area(rle: RLE) -> int:
         rle (RLE): a valid RLE.
     """
     return int(coco_mask.area(_compressed(rle)))
+
+
+def rle_areas(rles: Sequence[RLE]) -> np.ndarray:
+    """Return the numbers of foreground pixels of several masks.
+
+    Args:
+        rles (Sequence[RLE]): N valid compressed RLEs.
+
+    Returns:
+        ndarray[N]: int64.
+    """
+    areas = np.zeros(len(rles), dtype=np.int64)
+    for start in range(0, len(rles), _AREA_BATCH):
+        stop = start + _AREA_BATCH
+        areas[start:stop] = coco_mask.area(list(rles[start:stop]))
+    return areas
 
 
 def rle_box(rle: RLE) -> tuple[int, int, int, int]:
@@ -199,8 +218,8 @@ def _structure_problem(rle: Any, size: tuple[int, int]) -> str | None:
     if not isinstance(rle, dict) or "counts" not in rle or "size" not in rle:
         return f"expected an RLE with 'size' and 'counts', got {rle!r:.80}"
     sides = rle["size"]
-    if not isinstance(sides, list | tuple) or [*map(_as_int, sides)] != list(size):
-        return f"expected RLE size {list(size)} (height, width), got {sides!r:.80}"
+    if sides != [*size] or not type(sides[0]) is type(sides[1]) is int:
+        return f"expected RLE size {[*size]} (height, width), got {sides!r:.80}"
     if isinstance(rle["counts"], bytes):
         return "expected RLE counts as text, got bytes; decode them as ASCII"
     if not isinstance(rle["counts"], str | list):
@@ -214,10 +233,6 @@ def _list_problem(counts: list[Any], size: tuple[int, int]) -> str | None:
     if sum(counts) != size[0] * size[1]:
         return f"expected RLE runs that sum to {size[0] * size[1]} pixels, got {sum(counts)}"
     return None
-
-
-def _as_int(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _is_numbers(values: Any) -> bool:
