@@ -1,18 +1,28 @@
-"""A tiny video dataset and a tiny system for tests of the training loop; also a program (``python toy.py OUT ...``)."""
+"""A tiny video dataset and a tiny system for tests of the training loop.
+
+Run as a program it trains slowly: ``python toy.py FOLDER [KEY VALUE ...]``.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
+from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
+from detectron2.utils import comm
 from PIL import Image
 from torch import nn
 
 from amodal2.config import get_cfg
+from amodal2.engine import AmodalTrainer
 from amodal2.structures import encode_mask, fields
 
 SIZE = (24, 32)
@@ -137,11 +147,60 @@ def toy_config(root: Path, output: Path, *opts):
     return cfg
 
 
-if __name__ == "__main__":
-    from amodal2.engine import AmodalTrainer
+@contextmanager
+def restored_loggers() -> Iterator[None]:
+    """Undo what ``start_run`` does to the loggers."""
+    loggers = [logging.getLogger(name) for name in ("amodal2", "detectron2", "fvcore")]
+    before = [(list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
+    try:
+        yield
+    finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers[:] = handlers
+            logger.setLevel(level)
+            logger.propagate = propagate
 
+
+class Slow(HookBase):
+    """Makes every iteration take at least 20 ms, so that a run can be interrupted."""
+
+    def before_step(self) -> None:
+        time.sleep(0.02)
+
+
+def gradient_process(root: str, out: str) -> None:
+    """One process of two: writes gradients, gathered values and the error of a bad loss."""
     torch.set_num_threads(1)
-    out = Path(sys.argv[1])
-    trainer = AmodalTrainer(toy_config(out / "data", out / "run", *sys.argv[2:]))
-    trainer.resume_or_load(resume=True)
+    rank = comm.get_rank()
+    cfg = toy_config(Path(root), Path(out), "MODEL.MASK_FORMER.DROPOUT", 0.0, "SOLVER.MAX_ITER", 3)
+    trainer = AmodalTrainer(cfg)
     trainer.train()
+    gradients = {name: p.grad for name, p in trainer.model.module.named_parameters()}
+    trainer = AmodalTrainer(cfg)
+    model = trainer.model
+
+    def broken(batch):
+        losses = model(batch)
+        return {**losses, "loss_amodal": losses["loss_amodal"] * (float("nan") if rank else 1.0)}
+
+    trainer.model = broken
+    broken.train = model.train
+    try:
+        trainer.train()
+        error = ""
+    except FloatingPointError as e:
+        error = str(e)
+    gathered = comm.all_gather({"rank": rank, "local": comm.get_local_rank()})
+    torch.save(
+        {"gradients": gradients, "error": error, "gathered": gathered},
+        Path(out) / f"rank{rank}.pth",
+    )
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    folder = Path(sys.argv[1])
+    run = AmodalTrainer(toy_config(folder / "data", folder / "run", *sys.argv[2:]))
+    run.resume_or_load(resume=True)
+    run.register_hooks([Slow()])
+    run.train()
