@@ -22,7 +22,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "amodal2-setup.json"
 BUILD_VARIABLES = ("AMODAL2_BUILD", "CUDA_HOME", "CUDA_PATH", "CXX", "TORCH_CUDA_ARCH_LIST")
-BUILD_LINE = "amodal2 build:"
+SHOWN_LINES = ("amodal2 build: ", "Detectron2 ", "falling back to ")
+"""Beginnings of the lines that are worth showing of what the steps print."""
 
 
 class SetupError(RuntimeError):
@@ -57,7 +58,7 @@ def step_keys() -> dict[str, str]:
 
 
 def run(*command: str | Path) -> None:
-    """Run a command, showing only the line about the build, or its last lines if it fails.
+    """Run a command, showing only the lines that say what came of it, or its last lines if it fails.
 
     Raises:
         SetupError: if it fails.
@@ -79,7 +80,7 @@ def run(*command: str | Path) -> None:
     with process:
         for line in process.stdout:
             tail.append(line.rstrip())
-            if line.strip().startswith(BUILD_LINE):
+            if line.strip().startswith(SHOWN_LINES):
                 print(line.strip(), flush=True)
     if process.returncode:
         print("\n".join(tail), file=sys.stderr)
