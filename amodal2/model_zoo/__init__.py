@@ -9,6 +9,7 @@ from amodal2.model_zoo.model_zoo import (
     get_config,
     get_config_file,
     list_configs,
+    load_model,
 )
 
-__all__ = ["get", "get_checkpoint", "get_config", "get_config_file", "list_configs"]
+__all__ = ["get", "get_checkpoint", "get_config", "get_config_file", "list_configs", "load_model"]

@@ -98,10 +98,27 @@ def get(name: str, trained: bool = True, device: str | None = None) -> nn.Module
     cfg = get_config(name, trained)
     if device is not None:
         cfg.MODEL.DEVICE = device
-    model = build_model(cfg)
     if trained:
+        cfg.MODEL.WEIGHTS = get_checkpoint(name)
+    return load_model(cfg)
+
+
+def load_model(cfg: CfgNode) -> nn.Module:
+    """Build the model of a configuration in evaluation mode, with its weights.
+
+    Args:
+        cfg: complete configuration; an empty ``MODEL.WEIGHTS`` leaves the weights random.
+
+    Returns:
+        nn.Module: the model.
+
+    Raises:
+        CheckpointError: if the weights do not fit exactly.
+    """
+    model = build_model(cfg)
+    if cfg.MODEL.WEIGHTS:
         checkpointer = AmodalCheckpointer(model)
-        checkpointer.load(get_checkpoint(name))
+        checkpointer.load(cfg.MODEL.WEIGHTS)
         checkpointer.last_report.require_exact(cfg.MODEL.WEIGHTS)
     return model.eval()
 

@@ -5,6 +5,7 @@ read when they are used.
 """
 
 from amodal2.data.datasets.builtin import datasets_root, register_builtin_datasets
+from amodal2.data.datasets.categories import dataset_categories
 from amodal2.data.datasets.video_amodal import (
     load_video_amodal_json,
     register_video_amodal_instances,
@@ -13,6 +14,7 @@ from amodal2.data.datasets.video_amodal import (
 register_builtin_datasets(datasets_root())
 
 __all__ = [
+    "dataset_categories",
     "datasets_root",
     "load_video_amodal_json",
     "register_builtin_datasets",

@@ -1,0 +1,83 @@
+"""The whole way of one video: tracks, ``tracks.json``, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+from amodal2.utils.logging import get_logger
+from amodal2.video.pictures import PICTURES, write_pictures
+from amodal2.video.predictor import PredictorSettings, StreamingModel, predict_video
+from amodal2.video.reader import VideoInput
+
+SAVEABLE = PICTURES | {"json"}
+"""What :func:`process_video` can write."""
+
+logger = get_logger(__name__)
+
+
+class Progress(Protocol):
+    """Shows how far a pass over the video is, as ``tqdm`` does."""
+
+    def update(self) -> object:
+        """Count one frame."""
+
+
+ProgressFactory = Callable[[str, int | None], AbstractContextManager[Progress]]
+"""Takes a title and the number of frames, where known."""
+
+
+def process_video(
+    video: VideoInput,
+    model: StreamingModel,
+    settings: PredictorSettings,
+    folder: str | Path,
+    category_names: Mapping[int, str],
+    *,
+    save: Collection[str] = ("overlay", "json"),
+    fps: float = 25.0,
+    progress: ProgressFactory,
+) -> int:
+    """Find the tracks of a video in a first pass, then write them and draw them in a second one.
+
+    Args:
+        video (VideoInput): the video.
+        model (StreamingModel): in evaluation mode.
+        settings (PredictorSettings): how frames become tracks.
+        folder (str | Path): where ``tracks.json`` and the pictures go.
+        category_names (Mapping[int, str]): name of each category id.
+        save (Collection[str]): a part of ``SAVEABLE``.
+        fps (float): frames per second assumed for images.
+        progress (Callable): makes a progress display for each pass.
+
+    Returns:
+        int: number of tracks.
+
+    Raises:
+        VideoError: if the video cannot be read or a result cannot be written.
+    """
+    folder = Path(folder)
+    with video.open(fps) as source:
+        with progress(f"{video.name}: tracking", source.length) as bar:
+            found = predict_video(model, source, settings, bar.update)
+        with found as tracks:
+            if not len(tracks):
+                logger.warning(
+                    "%s: nothing found with a score of at least %g",
+                    video.name,
+                    settings.score_threshold,
+                )
+            if "json" in save:
+                tracks.write_json(
+                    folder / "tracks.json",
+                    file_name=video.path.name,
+                    category_names=category_names,
+                    fps=source.fps,
+                )
+            pictures = PICTURES.intersection(save)
+            if pictures:
+                with progress(f"{video.name}: drawing", tracks.length) as bar:
+                    write_pictures(source, tracks, folder, pictures, category_names, bar.update)
+            return len(tracks)

@@ -1,0 +1,160 @@
+"""The tracks of one video, with their masks in a temporary file, and ``tracks.json``."""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+from amodal2.structures.frame_object import FrameObject
+from amodal2.structures.rle import rle_box
+from amodal2.structures.track import Track, VideoPrediction
+from amodal2.structures.tube_spool import Kind, TubeSpool, TubeTrack
+from amodal2.utils.files import atomic_write
+
+_KEYS: tuple[tuple[Kind, str, str], ...] = (
+    ("visible", "segmentations", "bboxes"),
+    ("amodal", "amodal_segmentations", "amodal_bboxes"),
+)
+
+
+class Tracks(Sequence[TubeTrack]):
+    """Chosen tracks, in the order of falling scores; use as a context manager or close.
+
+    Attributes:
+        height (int): H of the frames in pixels.
+        width (int): W of the frames in pixels.
+        length (int): T, frames of the video.
+        has_amodal (bool): amodal masks were predicted.
+    """
+
+    def __init__(self, spool: TubeSpool, chosen: Sequence[TubeTrack]) -> None:
+        """Take over a spool.
+
+        Args:
+            spool (TubeSpool): holds the masks.
+            chosen (Sequence[TubeTrack]): what its ``select`` returned.
+        """
+        self._spool = spool
+        self._chosen = list(chosen)
+        self.height, self.width = spool.output_size
+        self.length = spool.length
+        self.has_amodal = bool(spool.has_amodal)
+
+    def __len__(self) -> int:
+        """Return the number of tracks."""
+        return len(self._chosen)
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return one track or a list of them, without masks."""
+        return self._chosen[index]
+
+    def frames(self) -> Iterator[list[FrameObject]]:
+        """Yield the masks frame by frame.
+
+        Yields:
+            list[FrameObject]: the tracks that have a mask in the frame.
+        """
+        return self._spool.iter_frames(self._chosen)
+
+    def to_prediction(self, video_id: int) -> VideoPrediction:
+        """Load all masks into memory.
+
+        Args:
+            video_id (int): id of the video entry.
+
+        Returns:
+            VideoPrediction: all tracks.
+        """
+        loaded = [
+            Track(
+                id=track.id,
+                category_id=track.category_id,
+                score=track.score,
+                visible=list(self._spool.iter_tube(track, "visible")),
+                amodal=list(self._spool.iter_tube(track, "amodal")) if self.has_amodal else None,
+                amodal_score=track.amodal_score,
+            )
+            for track in self._chosen
+        ]
+        return VideoPrediction(video_id, self.height, self.width, self.length, loaded)
+
+    def write_json(
+        self,
+        path: str | Path,
+        *,
+        file_name: str,
+        category_names: Mapping[int, str],
+        fps: float | None = None,
+    ) -> None:
+        """Write ``{"videos", "categories", "annotations"}``, mask after mask.
+
+        The annotations are those of ``VideoPrediction.to_annotations``. The file appears when it is
+        complete.
+
+        Args:
+            path (str | Path): file to write.
+            file_name (str): name of the video.
+            category_names (Mapping[int, str]): name of each category id.
+            fps (float | None): frames per second of the video, where known.
+        """
+        video = {
+            "id": 1,
+            "width": self.width,
+            "height": self.height,
+            "length": self.length,
+            "file_name": file_name,
+        }
+        if fps is not None:
+            video["fps"] = fps
+        categories = [{"id": key, "name": name} for key, name in sorted(category_names.items())]
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(f'{{"videos": [{json.dumps(video)}],\n')
+            file.write(f'"categories": {json.dumps(categories)},\n"annotations": [')
+            for index, track in enumerate(self._chosen):
+                file.write(",\n" if index else "\n")
+                self._write_track(file, track)
+            file.write("]}\n")
+
+    def close(self) -> None:
+        """Delete the temporary file; the masks are gone."""
+        self._spool.close()
+
+    def __enter__(self) -> Tracks:
+        """Return the tracks themselves."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the tracks."""
+        self.close()
+
+    def _write_track(self, file: TextIO, track: TubeTrack) -> None:
+        head = {
+            "id": track.id,
+            "video_id": 1,
+            "category_id": track.category_id,
+            "score": track.score,
+        }
+        if track.amodal_score is not None:
+            head["amodal_score"] = track.amodal_score
+        file.write(json.dumps(head)[:-1])
+        for kind, mask_key, box_key in _KEYS[: 2 if self.has_amodal else 1]:
+            boxes = array("i")
+            file.write(f', "{mask_key}": [')
+            for frame, rle in enumerate(self._spool.iter_tube(track, kind)):
+                boxes.extend((0, 0, 0, 0) if rle is None else rle_box(rle))
+                file.write(f"{', ' if frame else ''}{json.dumps(rle)}")
+            file.write(f'], "{box_key}": [')
+            for frame in range(self.length):
+                box = boxes[4 * frame : 4 * frame + 4].tolist()
+                file.write(f"{', ' if frame else ''}{json.dumps(box if box[2] else None)}")
+            file.write("]")
+        file.write("}")

@@ -1,0 +1,141 @@
+#!/usr/bin/env python
+"""Find the objects of videos with their hidden parts, and draw them.
+
+Each input (a video file, a folder of images, or a pattern of them) gives overlay.mp4 and
+tracks.json: in OUTPUT itself for one input, in OUTPUT/<name> for several.
+
+Examples:
+    python tools/video_demo.py --config-file configs/a2vis/quick/a2vis_aquarium.yaml \\
+        --input clip.mp4 --output out
+    python tools/video_demo.py --config-file CONFIG --input "videos/*.mp4" frames/ --output out \\
+        --save overlay,json,masks,sidebyside --score-threshold 0.3 --opts MODEL.DEVICE cpu
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode
+from tqdm import tqdm
+
+from amodal2 import model_zoo
+from amodal2.config import get_cfg
+from amodal2.data.datasets import dataset_categories
+from amodal2.utils.errors import CheckpointError, VideoError
+from amodal2.utils.logging import get_logger, setup_logging
+from amodal2.video.predictor import PredictorSettings, StreamingModel
+from amodal2.video.reader import find_inputs
+from amodal2.video.run import SAVEABLE, process_video
+
+logger = get_logger("amodal2.video_demo")
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="yaml file")
+    parser.add_argument(
+        "--input", required=True, nargs="+", metavar="PATH", help="video files, folders, patterns"
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR")
+    parser.add_argument(
+        "--save",
+        type=parse_save,
+        default="overlay,json",
+        metavar="LIST",
+        help=f"of {','.join(sorted(SAVEABLE))}, separated by commas (default: overlay,json)",
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.5, help="lowest score of a track (default: 0.5)"
+    )
+    parser.add_argument(
+        "--fps", type=float, default=25.0, help="frames per second of image folders (default: 25)"
+    )
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
+    )
+    return parser.parse_args(argv)
+
+
+def parse_save(text: str) -> frozenset[str]:
+    """Read the list of what to save."""
+    names = frozenset(text.split(","))
+    if not names <= SAVEABLE:
+        unknown = ", ".join(sorted(names - SAVEABLE))
+        raise argparse.ArgumentTypeError(f"expected some of {sorted(SAVEABLE)}, got {unknown!r}")
+    return names
+
+
+def load_model(args: argparse.Namespace) -> tuple[CfgNode, StreamingModel]:
+    """Build the model of the config file and load its weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        logger.info("No GPU: running on the CPU")
+        cfg.MODEL.DEVICE = "cpu"
+    if not cfg.MODEL.WEIGHTS:
+        logger.warning("MODEL.WEIGHTS is empty: the weights are random, the tracks mean nothing")
+    return cfg, model_zoo.load_model(cfg)
+
+
+def show_bar(title: str, total: int | None) -> tqdm:
+    """Return a progress bar with frames per second."""
+    return tqdm(desc=title, total=total, unit=" frames", dynamic_ncols=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Work on all inputs; the exit status is 0 only if every one succeeded."""
+    args = parse_arguments(argv)
+    setup_logging()
+    inputs, problems = find_inputs(args.input)
+    for problem in problems:
+        logger.error("%s", problem)
+    failed = len(problems)
+    if not inputs:
+        return 1
+    try:
+        cfg, model = load_model(args)
+        dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
+        names = dataset_categories(dataset, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        args.output.mkdir(parents=True, exist_ok=True)
+    except (VideoError, CheckpointError, OSError, KeyError, ValueError) as e:
+        logger.error("%s", e)
+        return 1
+    settings = PredictorSettings(
+        short_edge=cfg.INPUT.MIN_SIZE_TEST,
+        longest_edge=cfg.INPUT.MAX_SIZE_TEST,
+        top_k=cfg.TEST.AMODAL.TOPK,
+        score_threshold=args.score_threshold,
+        min_visible_px=cfg.TEST.AMODAL.MIN_VISIBLE_PX,
+        union_visible=cfg.TEST.AMODAL.UNION_VISIBLE,
+        category_ids=list(names),
+        spool_dir=args.output,
+    )
+    for video in inputs:
+        folder = args.output if len(inputs) == 1 and not problems else args.output / video.name
+        try:
+            process_video(
+                video,
+                model,
+                settings,
+                folder,
+                names,
+                save=args.save,
+                fps=args.fps,
+                progress=show_bar,
+            )
+            logger.info("%s: done, results in %s", video.name, folder)
+        except (VideoError, OSError) as e:
+            logger.error("%s: %s", video.name, e)
+            failed += 1
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
