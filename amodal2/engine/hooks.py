@@ -42,6 +42,12 @@ class CheckpointHook(HookBase):
         self.period = period
         self.keep = keep
 
+    def before_train(self) -> None:
+        """Remove what a process that was killed while saving has left."""
+        if comm.is_main_process() and self.checkpointer.save_dir:
+            for path in Path(self.checkpointer.save_dir).glob(".model_*.part.pth"):
+                path.unlink(missing_ok=True)
+
     def after_step(self) -> None:
         """Save if this iteration is due."""
         done = self.trainer.iter + 1

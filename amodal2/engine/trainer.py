@@ -17,7 +17,7 @@ import torch.distributed as dist
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase, TrainerBase
 from detectron2.engine.hooks import EvalHook, IterationTimer, PeriodicWriter
-from detectron2.evaluation import inference_on_dataset, print_csv_format
+from detectron2.evaluation import inference_on_dataset
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import CommonMetricPrinter, EventWriter, JSONWriter, TensorboardXWriter
@@ -195,8 +195,6 @@ class AmodalTrainer(TrainerBase):
             comm.synchronize()
             if comm.is_main_process():
                 results[name] = OrderedDict(found or {})
-                logging.getLogger(__name__).info("Results on %s:", name)
-                print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
 
     def _evaluate(self) -> OrderedDict:

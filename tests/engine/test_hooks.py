@@ -8,6 +8,7 @@ from torch import nn
 
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.engine import CheckpointHook, ScheduleHook
+from amodal2.utils.files import atomic_write
 
 
 def run(hook, iterations, max_iter=10):
@@ -39,6 +40,15 @@ def test_checkpoint_hook_removes_those_of_an_earlier_process(tmp_path):
         "model_0000005.pth",
         "model_0000007.pth",
     ]
+
+
+def test_checkpoint_hook_removes_what_a_killed_process_left(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "model_0000003.pth") as partial:
+        copy = tmp_path / partial.name.replace(".part", "x.part")
+        copy.write_bytes(b"half")
+        raise KeyboardInterrupt
+    CheckpointHook(AmodalCheckpointer(nn.Linear(1, 1), tmp_path), 2).before_train()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_checkpoint_hook_stores_iteration_and_seed(tmp_path):
