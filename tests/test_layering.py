@@ -160,6 +160,10 @@ def test_every_package_is_in_the_table():
     assert folders <= set(MAY_IMPORT)
 
 
+def test_every_folder_with_modules_is_a_package():
+    assert [str(path) for path in MODULES if not (path.parent / "__init__.py").is_file()] == []
+
+
 def test_scripts_are_no_packages():
     for folder in ("tools", "datasets", "configs"):
         assert not list((REPOSITORY / folder).rglob("__init__.py"))

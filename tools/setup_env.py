@@ -58,7 +58,7 @@ def step_keys() -> dict[str, str]:
 
 
 def run(*command: str | Path) -> None:
-    """Run a command, showing only the lines that say what came of it, or its last lines if it fails.
+    """Run a command, showing only the lines that matter, or its last ones if it fails.
 
     Raises:
         SetupError: if it fails.
