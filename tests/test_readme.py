@@ -31,7 +31,7 @@ def test_commands_name_only_what_exists(document):
     text = (REPOSITORY / document).read_text(encoding="utf-8")
     targets = set(re.findall(r"(?m)^([a-z_]+):", (REPOSITORY / "Makefile").read_text()))
     assert set(re.findall(r"(?m)(?:^|`)make ([a-z]+)", text)) <= targets
-    named = re.findall(r"\b(?:tools|datasets|configs|tests)/[\w./-]+\.(?:py|yaml)\b", text)
+    named = re.findall(r"(?<![\w/])(?:tools|datasets|configs|tests)/[\w./-]+\.(?:py|yaml)\b", text)
     assert named
     assert [path for path in named if not (REPOSITORY / path).is_file()] == []
 
