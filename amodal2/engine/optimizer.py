@@ -90,7 +90,7 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
 
 
 def build_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LambdaLR:
-    """Build the learning rate schedule; the rate at an iteration depends on nothing but its number."""
+    """Build the schedule; the rate at an iteration depends on nothing but its number."""
     return LambdaLR(optimizer, lr_multiplier(cfg))
 
 

@@ -257,7 +257,7 @@ def wrap_distributed(model: nn.Module) -> nn.Module:
         return model
     device = next(model.parameters()).device
     devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+    return DistributedDataParallel(model, device_ids=devices)
 
 
 def _agree_on_seed(seed: int) -> int:
