@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from detectron2.config import CfgNode
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from amodal2 import model_zoo
 from amodal2.config import get_cfg
@@ -92,7 +93,7 @@ def show_bar(title: str, total: int | None) -> tqdm:
 def main(argv: list[str] | None = None) -> int:
     """Work on all inputs; the exit status is 0 only if every one succeeded."""
     args = parse_arguments(argv)
-    setup_logging()
+    package_logger = setup_logging()
     inputs, problems = find_inputs(args.input)
     for problem in problems:
         logger.error("%s", problem)
@@ -104,8 +105,8 @@ def main(argv: list[str] | None = None) -> int:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         names = dataset_categories(dataset, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
         args.output.mkdir(parents=True, exist_ok=True)
-    except (VideoError, CheckpointError, OSError, KeyError, ValueError) as e:
-        logger.error("%s", e)
+    except (CheckpointError, OSError, KeyError, ValueError, AssertionError) as e:
+        logger.error("%s: %s", type(e).__name__, e)
         return 1
     settings = PredictorSettings(
         short_edge=cfg.INPUT.MIN_SIZE_TEST,
@@ -119,17 +120,10 @@ def main(argv: list[str] | None = None) -> int:
     )
     for video in inputs:
         folder = args.output if len(inputs) == 1 and not problems else args.output / video.name
+        outputs = {"save": args.save, "fps": args.fps, "progress": show_bar}
         try:
-            process_video(
-                video,
-                model,
-                settings,
-                folder,
-                names,
-                save=args.save,
-                fps=args.fps,
-                progress=show_bar,
-            )
+            with logging_redirect_tqdm([package_logger]):
+                process_video(video, model, settings, folder, names, **outputs)
             logger.info("%s: done, results in %s", video.name, folder)
         except (VideoError, OSError) as e:
             logger.error("%s: %s", video.name, e)

@@ -63,7 +63,8 @@ class _Sums:
 class TubeSpool:
     """Takes clips one after the other and gives back the masks of the slots that matter.
 
-    Masks are thresholded at logit 0 at output size. Amodal masks are empty before the first frame
+    Masks are thresholded at logit 0 at output size; their mean probability is taken at the size of
+    the network input without its padding, over the positive pixels (VITA's rule). Amodal masks are empty before the first frame
     whose visible mask has ``min_visible_px`` pixels (A2VIS, Sec. 3.1). Memory does not grow with
     the video, apart from eight bytes per clip.
     """
@@ -95,7 +96,7 @@ class TubeSpool:
         self._file = MaskFile(directory)
         self._sums = {kind: _Sums(num_slots) for kind in _KINDS}
         self._seen = np.zeros(num_slots, bool)
-        self._resampler: tuple[object, BoxResampler] | None = None
+        self._geometry: tuple[object, BoxResampler, BoxResampler] | None = None
 
     def add(self, clip: ClipOutput) -> None:
         """Threshold, measure and store the masks of the next clip.
@@ -294,13 +295,13 @@ class TubeSpool:
 
     def _encode(self, clip: ClipOutput) -> list[StoredMask]:
         """Return all non-empty masks of the clip."""
-        resampler = self._resampler_of(clip)
+        resampler, measure = self._resamplers_of(clip)
         visible = _Logits(clip.visible_logits)
         amodal = None if clip.amodal_logits is None else _Logits(clip.amodal_logits)
         stored: list[StoredMask] = []
         for frame in range(clip.num_frames):
             for slot in range(self.num_slots):
-                for kind, mask in self._masks(resampler, visible, amodal, slot, frame):
+                for kind, mask in self._masks(resampler, measure, visible, amodal, slot, frame):
                     counts = encode_crop(mask, self.output_size)
                     if counts is not None:
                         stored.append(StoredMask(self.length + frame, slot, kind, counts))
@@ -309,6 +310,7 @@ class TubeSpool:
     def _masks(
         self,
         resampler: BoxResampler,
+        measure: BoxResampler,
         visible: _Logits,
         amodal: _Logits | None,
         slot: int,
@@ -318,40 +320,44 @@ class TubeSpool:
         box = visible.box(slot, frame)
         area = 0
         if box is not None:
-            values, x, y = resampler.resample(visible.values[slot, frame], box)
+            logits = visible.values[slot, frame]
+            values, x, y = resampler.resample(logits, box)
             mask = values > 0
-            area = self._measure("visible", slot, values, mask)
+            area = int(np.count_nonzero(mask))
+            self._measure("visible", slot, measure.resample(logits, box)[0])
             yield 0, Crop(mask, x, y)
         self._seen[slot] |= area >= self._min_visible_px
         if amodal is None or not self._seen[slot]:
             return
+        logits = amodal.values[slot, frame]
         amodal_box = amodal.box(slot, frame)
+        if amodal_box is not None:
+            self._measure("amodal", slot, measure.resample(logits, amodal_box)[0])
         if self._union_visible:
             amodal_box = _union(box, amodal_box)
         if amodal_box is not None:
-            values, x, y = resampler.resample(amodal.values[slot, frame], amodal_box)
+            values, x, y = resampler.resample(logits, amodal_box)
             mask = values > 0
             if self._union_visible:
                 mask |= resampler.resample(visible.values[slot, frame], amodal_box)[0] > 0
-            self._measure("amodal", slot, values, mask)
             yield 1, Crop(mask, x, y)
 
-    def _measure(
-        self, kind: Kind, slot: int, values: NDArray[np.float32], mask: NDArray[np.bool_]
-    ) -> int:
-        """Add a mask to the sums of its slot and return its pixels."""
-        inside = values[mask]
+    def _measure(self, kind: Kind, slot: int, values: NDArray[np.float32]) -> None:
+        """Add the probabilities of a mask's positive pixels to the sums of its slot."""
+        inside = values[values > 0]
         sums = self._sums[kind]
-        with np.errstate(over="ignore"):  # exp of a very negative logit inside a united mask
-            sums.probability[slot] += np.sum(1 / (1 + np.exp(-inside)), dtype=np.float64)
+        sums.probability[slot] += np.sum(1 / (1 + np.exp(-inside)), dtype=np.float64)
         sums.area[slot] += inside.size
-        return inside.size
 
-    def _resampler_of(self, clip: ClipOutput) -> BoxResampler:
+    def _resamplers_of(self, clip: ClipOutput) -> tuple[BoxResampler, BoxResampler]:
+        """Return the resamplers to the output size and to the unpadded network input."""
         key = (clip.visible_logits.shape[-2:], clip.padded_size, clip.image_size)
-        if self._resampler is None or self._resampler[0] != key:
-            self._resampler = (key, BoxResampler.of_clip(clip, self.output_size))
-        return self._resampler[1]
+        if self._geometry is None or self._geometry[0] != key:
+            output = BoxResampler.of_clip(clip, self.output_size)
+            same = tuple(clip.image_size) == self.output_size
+            measure = output if same else BoxResampler.of_clip(clip, clip.image_size)
+            self._geometry = (key, output, measure)
+        return self._geometry[1:]
 
     def _rle(self, mask: StoredMask) -> RLE:
         return {"size": list(self.output_size), "counts": mask.counts}
@@ -364,7 +370,7 @@ class _Logits:
         positive = logits.detach() > 0
         self._rows = positive.any(dim=3).cpu().numpy()  # [N, T, h]
         self._columns = positive.any(dim=2).cpu().numpy()  # [N, T, w]
-        self._filled = self._rows.any(axis=2)
+        self._filled: NDArray[np.bool_] = np.asarray(self._rows.any(axis=2))
         self.values: NDArray[np.float32] = logits.detach().float().cpu().numpy()
 
     def box(self, slot: int, frame: int) -> tuple[int, int, int, int] | None:

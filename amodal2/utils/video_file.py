@@ -7,6 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -14,7 +15,9 @@ from numpy.typing import NDArray
 
 from amodal2.utils.errors import VideoError
 from amodal2.utils.frame_source import Frame, FrameSource
-from amodal2.utils.logging import get_logger
+from amodal2.utils.logging import get_logger, warn_once
+
+_MISSING_SECONDS = 1.0  # a file that ends that much too early is worth a warning
 
 logger = get_logger(__name__)
 
@@ -50,7 +53,10 @@ class VideoFile(FrameSource):
             self.fps = float(rate)
             self.time_base = stream.time_base or 1 / rate
             self._stamped = _has_stamps(container)
-            self.length = stream.frames or _claimed_length(container, stream, rate)
+            start, seconds = _claimed_span(container, stream)
+            self._end = None if seconds is None else float(start + seconds)
+            estimate = None if seconds is None else max(1, round(seconds * rate))
+            self.length = stream.frames or estimate
             aspect = stream.codec_context.sample_aspect_ratio or Fraction(1)
         swap = self._orientation[0]
         self.width, self.height = self._coded_size[::-1] if swap else self._coded_size
@@ -72,6 +78,13 @@ class VideoFile(FrameSource):
                     stamp = 0 if last is None else last + step
                 last = stamp
                 yield self._convert(raw), float(stamp * self.time_base)
+        end = 0.0 if last is None else float(last * self.time_base)
+        if self._end is not None and end < self._end - _MISSING_SECONDS:
+            warn_once(
+                logger,
+                f"{self.name}: reading ended at {end:.1f} s of {self._end:.1f} s, "
+                "the rest of the file is missing or damaged",
+            )
 
     def read(self, indices: Sequence[int]) -> NDArray[np.uint8]:
         """Seek and decode, see :meth:`FrameSource.read`.
@@ -159,7 +172,10 @@ class _Cursor:
         self._stamped = stamped
         self.next_index = start
         if start > 0:
-            self._container.seek(stamps[start], stream=_stream(self._container))
+            try:
+                self._container.seek(stamps[start], stream=_stream(self._container))
+            except av.error.FFmpegError:  # not seekable: decode from the beginning
+                self.next_index = 0
         self._frames = _decode(self._container, name)
 
     def advance(self, index: int) -> av.VideoFrame | None:
@@ -183,7 +199,7 @@ def _open(name: str, threads: bool = False) -> av.container.InputContainer:
     try:
         container = av.open(name, metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as e:
-        raise VideoError(f"VideoFile: expected a readable video, got {name}: {e}") from e
+        raise VideoError(f"VideoFile: expected a readable video, got {name}: {_reason(e)}") from e
     if not container.streams.video:
         container.close()
         raise VideoError(f"VideoFile: expected a file with a video stream, got {name}")
@@ -194,13 +210,15 @@ def _open(name: str, threads: bool = False) -> av.container.InputContainer:
 
 def _stream(container: av.container.InputContainer) -> av.VideoStream:
     """Return the main video stream, which is not the cover picture."""
-    return container.streams.best("video") or container.streams.video[0]
+    best = container.streams.best("video")
+    return best if isinstance(best, av.VideoStream) else container.streams.video[0]
 
 
 def _has_stamps(container: av.container.InputContainer) -> bool:
     """Tell whether the format stores presentation times (AVI has decoding order only)."""
-    flags = container.format.flags
-    return container.format.name != "avi" and not flags & av.format.Flags.no_timestamps.value
+    no_timestamps: Any = av.format.Flags.no_timestamps.value
+    bare = container.format.flags & no_timestamps
+    return container.format.name != "avi" and not bare
 
 
 def _packets(container: av.container.InputContainer, name: str) -> Iterator[av.Packet]:
@@ -208,11 +226,11 @@ def _packets(container: av.container.InputContainer, name: str) -> Iterator[av.P
     try:
         for packet in container.demux(_stream(container)):
             if packet.is_corrupt:
-                logger.warning("%s: a damaged packet (%s s) was left out", name, _time(packet))
+                warn_once(logger, f"{name}: a damaged packet ({_time(packet)} s) was left out")
             else:
                 yield packet
     except av.error.FFmpegError as e:
-        logger.warning("%s: reading ends here, the rest of the file is damaged (%s)", name, e)
+        warn_once(logger, f"{name}: reading stopped at damaged data ({_reason(e)})")
 
 
 def _decode(container: av.container.InputContainer, name: str) -> Iterator[av.VideoFrame]:
@@ -224,21 +242,28 @@ def _decode(container: av.container.InputContainer, name: str) -> Iterator[av.Vi
         except av.error.FFmpegError:
             failures += 1
     if failures:
-        logger.warning("%s: %d damaged packet(s) could not be decoded", name, failures)
+        warn_once(logger, f"{name}: {failures} damaged packet(s) could not be decoded")
+
+
+def _reason(error: Exception) -> str:
+    """Return the text of an error without its number and file name."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _time(packet: av.Packet) -> str:
     return "?" if packet.pts is None else f"{float(packet.pts * packet.time_base):.2f}"
 
 
-def _claimed_length(
-    container: av.container.InputContainer, stream: av.VideoStream, rate: Fraction
-) -> int | None:
+def _claimed_span(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> tuple[Fraction, Fraction | None]:
+    """Return start and duration in seconds as the file claims them."""
+    start = Fraction((stream.start_time or 0) * (stream.time_base or 1))
     if stream.duration and stream.time_base:
-        return round(stream.duration * stream.time_base * rate)
+        return start, stream.duration * stream.time_base
     if container.duration:
-        return round(Fraction(container.duration, av.time_base) * rate)
-    return None
+        return start, Fraction(container.duration, av.time_base)
+    return start, None
 
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
@@ -247,7 +272,7 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     The matrix moves (x, y) to (a x + c y, b x + d y); it is stored in rows (a, b, u), (c, d, v),
     (tx, ty, w). Angles between the quarter turns are taken as the nearest quarter turn.
     """
-    data = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
     if data is None:
         return False, False, False
     a, b, _, c, d = struct.unpack("=9i", bytes(data))[:5]

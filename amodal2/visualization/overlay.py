@@ -74,7 +74,7 @@ def draw_overlay(
     for part in parts:
         if part.hidden is not None:
             color, rising = color_of(part.item.id), bool(part.item.id % 2)
-            lines = cv2.bitwise_and(part.hidden, _hatching(part.box, period, width, rising))
+            lines = part.hidden & _hatching(part.box, period, width, rising)
             _tint(frame, part.box, part.hidden, color, style.hidden_fill)
             _tint(frame, part.box, lines, color, style.hatch)
     outline = max(1, round(style.outline_px * scale))
@@ -115,8 +115,8 @@ def _parts(objects: Sequence[FrameObject]) -> Iterator[_Part]:
                 max(box.bottom for box in boxes),
             )
             seen = _paste(visible, box)
-            hidden = cv2.subtract(_paste(amodal, box), seen)
-            yield _Part(item, box, boxes[0], seen, hidden if cv2.countNonZero(hidden) else None)
+            hidden = _paste(amodal, box) & ~seen
+            yield _Part(item, box, boxes[0], seen, hidden if hidden.any() else None)
 
 
 def _box(crop: Crop) -> Box:
@@ -170,12 +170,12 @@ def _outline(part: _Part, width: int) -> Mask:
     outline = _border(part.visible, width)
     if part.hidden is None:
         return outline
-    whole = _border(cv2.bitwise_or(part.visible, part.hidden), max(1, width // 2))
-    return cv2.bitwise_or(outline, cv2.bitwise_and(whole, part.hidden))
+    whole = _border(part.visible | part.hidden, max(1, width // 2))
+    return outline | (whole & part.hidden)
 
 
 def _border(mask: Mask, width: int) -> Mask:
     """Return the pixels of a mask that lie within ``width`` of its outside."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     inner = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return cv2.subtract(mask, inner)
+    return mask & ~np.asarray(inner, np.uint8)

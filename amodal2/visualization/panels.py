@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 
 from amodal2.utils.frame_source import Frame
@@ -39,7 +38,7 @@ def side_by_side(frames: Sequence[Frame], titles: Sequence[str]) -> Frame:
     for index, (frame, title) in enumerate(zip(frames, titles, strict=True)):
         left = index * (width + _GAP_PX)
         part = panel[:, left : left + width]
-        cv2.copyTo(frame, None, part)
+        part[:] = frame
         if title:
             corner = Box(_GAP_PX, height - 2 * font_px, width, height)
             LabelPlacer(part, font_px).draw(title, _TITLE_COLOR, corner)
