@@ -38,15 +38,13 @@ def make_clips(
     return clips
 
 
-def naive_masks(
-    clips: list[ClipOutput], output: tuple[int, int], min_visible_px: int = 1, union: bool = False
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return masks [N, T, H, W] and logits of both kinds, computed on whole frames."""
-    logits = {
+def whole_logits(clips: list[ClipOutput], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Resample the logits [N, T, H, W] of both kinds to a size."""
+    return {
         kind: torch.cat(
             [
                 resample_logits(
-                    getattr(clip, f"{kind}_logits"), clip.padded_size, clip.image_size, output
+                    getattr(clip, f"{kind}_logits"), clip.padded_size, clip.image_size, size
                 )
                 for clip in clips
             ],
@@ -54,7 +52,22 @@ def naive_masks(
         ).numpy()
         for kind in ("visible", "amodal")
     }
-    masks = {kind: values > 0 for kind, values in logits.items()}
+
+
+def naive_masks(
+    clips: list[ClipOutput], output: tuple[int, int], min_visible_px: int = 1, union: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return masks [N, T, H, W] of both kinds and each slot's mean probabilities, from whole frames."""
+    masks = {kind: values > 0 for kind, values in whole_logits(clips, output).items()}
+    seen = masks["visible"].reshape(SLOTS, masks["visible"].shape[1], -1).sum(-1) >= min_visible_px
+    seen = np.maximum.accumulate(seen, axis=1)
+    means = {}
+    for kind, values in whole_logits(clips, clips[0].image_size).items():
+        inside = values > 0
+        if kind == "amodal":
+            inside &= seen[..., None, None]
+        total = (inside / (1 + np.exp(-values.astype(np.float64)))).sum((1, 2, 3))
+        means[kind] = total / (inside.sum((1, 2, 3)) + 1e-6)
     if union:
         masks["amodal"] |= masks["visible"]
     for slot in range(SLOTS):
@@ -62,7 +75,7 @@ def naive_masks(
             if masks["visible"][slot, frame].sum() >= min_visible_px:
                 break
             masks["amodal"][slot, frame] = False
-    return masks, logits
+    return masks, means
 
 
 def fill(
@@ -82,17 +95,14 @@ def class_scores() -> torch.Tensor:
 @pytest.mark.parametrize(("min_visible_px", "union"), [(1, False), (40, False), (1, True)])
 def test_finish_random_clips_equals_whole_frames(geometry, min_visible_px, union):
     clips, output = make_clips(geometry), GEOMETRIES[geometry][3]
-    masks, logits = naive_masks(clips, output, min_visible_px, union)
+    masks, means = naive_masks(clips, output, min_visible_px, union)
+    logits = whole_logits(clips, output)
     with fill(clips, output, min_visible_px, union) as spool:
         prediction = spool.finish(class_scores(), SLOTS * CLASSES, video_id=7)
     scores = class_scores().numpy()
     expected = {}
     for slot in range(SLOTS):
-        mean = {}
-        for kind in ("visible", "amodal"):
-            mask = masks[kind][slot]
-            probability = 1 / (1 + np.exp(-logits[kind][slot].astype(np.float64)))
-            mean[kind] = (probability * mask).sum() / (mask.sum() + 1e-6)
+        mean = {kind: means[kind][slot] for kind in means}
         if masks["visible"][slot].any():
             for label in range(CLASSES):
                 value = scores[slot, label]
