@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from amodal2.utils.files import write_json
 
 UNDEFINED = -1.0
 """Value of a metric without any ground truth that counts, as in the COCO tools."""
+
+MAIN_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
+"""Metrics that every table shows, defined or not."""
 
 
 @dataclass
@@ -55,7 +58,9 @@ class VideoAPReport:
     def __str__(self) -> str:
         """Return the table, preceded by what was compared and followed by the notes."""
         head = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        table = format_table({name: scores.percent() for name, scores in self.rows.items()})
+        rows = {name: scores.percent() for name, scores in self.rows.items()}
+        defined = (name for metrics in rows.values() for name in metrics)
+        table = format_table(rows, list(dict.fromkeys([*MAIN_COLUMNS, *defined])))
         notes = [f"note: {note}" for note in self.notes]
         return "\n".join([*([head] if head else []), table, *notes])
 
@@ -75,18 +80,16 @@ class VideoAPReport:
         return json.dumps(self.to_dict(), indent=1)
 
 
-def format_table(rows: Mapping[str, Mapping[str, float]], columns: list[str] | None = None) -> str:
+def format_table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> str:
     """Lay out metrics in percent as text with aligned columns.
 
     Args:
         rows: name of the row -> metric name -> percent.
-        columns: metric names; None takes all that occur, in the order of their first appearance.
+        columns: metric names.
 
     Returns:
         str: lines without a final newline; "-" marks a metric that a row does not have.
     """
-    if columns is None:
-        columns = list(dict.fromkeys(name for metrics in rows.values() for name in metrics))
     lines = [["task (%)", *columns]]
     for name, metrics in rows.items():
         values = [f"{metrics[column]:.2f}" if column in metrics else "-" for column in columns]

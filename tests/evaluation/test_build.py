@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
+
+from amodal2.evaluation.build import EVALUATORS, build_evaluator
+from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
+
+NAME = "toy_v1_amodal_build"
+
+
+@pytest.fixture
+def metadata():
+    yield MetadataCatalog.get(NAME)
+    MetadataCatalog.pop(NAME)
+
+
+def test_build_evaluator_follows_the_evaluator_type(metadata, tmp_path):
+    metadata.set(json_file="gt.json", evaluator_type="video_amodal")
+    assert isinstance(build_evaluator(get_cfg(), NAME, tmp_path), VideoAmodalEvaluator)
+
+
+def test_build_evaluator_unknown_type_names_the_known_ones(metadata):
+    with pytest.raises(ValueError, match=rf"{NAME}.*{sorted(EVALUATORS)[0]}.*got None"):
+        build_evaluator(get_cfg(), NAME)

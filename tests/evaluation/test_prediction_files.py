@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from amodal2.evaluation.prediction_files import load_video_predictions, video_name
+from amodal2.utils.errors import AnnotationError
+from tests.structures.toy_videos import CRAB, FISH, SIZE, bar, dataset, prediction, track, tube
+
+
+@pytest.fixture
+def truth(tmp_path):
+    return dataset(tmp_path, track(1), track(2, video=2), videos=2)
+
+
+def tracks_file(folder, name: str, categories: dict | None = None, file_name: str | None = None):
+    """Write what the demo writes for one video, with ids of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    categories = {0: "fish", 1: "crab"} if categories is None else categories
+    content = {
+        "videos": [
+            {
+                "id": 1,
+                "height": SIZE[0],
+                "width": SIZE[1],
+                "length": 3,
+                "file_name": file_name or name,
+            }
+        ],
+        "categories": [{"id": key, "name": value} for key, value in categories.items()],
+        "annotations": [
+            prediction(0.5, category=key, id=key + 1, segmentations=tube(bar(0, 10)))
+            for key in categories
+        ],
+    }
+    path = folder / "tracks.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_load_video_predictions_plain_list_is_passed_on(tmp_path, truth):
+    records = [prediction(0.5, segmentations=tube(bar(0, 10)))]
+    path = tmp_path / "pred.json"
+    path.write_text(json.dumps(records))
+    assert load_video_predictions([path], truth) == records
+
+
+def test_load_video_predictions_folder_of_tracks_is_matched_by_name(tmp_path, truth):
+    tracks_file(tmp_path / "out" / "b", "clip2.mp4")
+    tracks_file(tmp_path / "out" / "a", "some/where/clip1")
+    records = load_video_predictions([tmp_path / "out"], truth)
+    assert [(record["video_id"], record["category_id"]) for record in records] == [
+        (1, FISH),
+        (1, CRAB),
+        (2, FISH),
+        (2, CRAB),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "categories", "message"),
+    [
+        ("clip9.mp4", None, r"one video named 'clip9' .*clip1, clip2.*got 0"),
+        ("clip1.mp4", {0: "whale"}, r"categories among \['crab', 'fish'\], got 'whale'"),
+    ],
+)
+def test_load_video_predictions_without_counterpart_raises(
+    tmp_path, truth, name, categories, message
+):
+    path = tracks_file(tmp_path / "out", name, categories)
+    with pytest.raises(AnnotationError, match=message):
+        load_video_predictions([path], truth)
+
+
+def test_load_video_predictions_video_given_twice_raises(tmp_path, truth):
+    files = [tracks_file(tmp_path / name, "clip1.mp4") for name in "ab"]
+    with pytest.raises(AnnotationError, match="tracks of a video once"):
+        load_video_predictions(files, truth)
+
+
+def test_load_video_predictions_track_of_unlisted_video_raises(tmp_path, truth):
+    path = tracks_file(tmp_path / "out", "clip1.mp4")
+    content = json.loads(path.read_text())
+    content["annotations"][0]["video_id"] = 5
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="expected a video_id listed in the same file, got 5"):
+        load_video_predictions([path], truth)
+
+
+@pytest.mark.parametrize("text", ["", "3", '{"videos": []}'])
+def test_load_video_predictions_other_json_raises(tmp_path, truth, text):
+    path = tmp_path / "pred.json"
+    path.write_text(text)
+    with pytest.raises(AnnotationError, match=r"load_video_predictions: expected .*pred\.json"):
+        load_video_predictions([path], truth)
+
+
+def test_load_video_predictions_absent_path_or_empty_folder_raises(tmp_path, truth):
+    with pytest.raises(FileNotFoundError, match="no such path"):
+        load_video_predictions([tmp_path / "absent"], truth)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"tracks\.json files below"):
+        load_video_predictions([tmp_path / "empty"], truth)
+
+
+@pytest.mark.parametrize(
+    ("entry", "name"),
+    [
+        ({"file_name": "a/b/clip.one.mp4"}, "clip.one"),
+        ({"file_names": ["a/clip/0.png", "a/clip/1.png"]}, "clip"),
+    ],
+)
+def test_video_name_is_stem_or_folder(entry, name):
+    assert video_name(entry) == name
