@@ -29,8 +29,9 @@ demo: setup
 	$(RUN) datasets/prepare_aquarium.py --out demo_data --train 0 --val 20 --seed $(DEMO_SEED) \
 		--size 240x160 --frames 32 --format mp4 --force
 	rm -rf demo_out
-	set -- demo_data/val/*.mp4 && $(DEMO) --input "$$1" --output demo_out
-	$(DEMO) --input demo_data/val/*.mp4 --output demo_out/predictions --save json
+	$(DEMO) --input demo_data/val_00000.mp4 --output demo_out
+	$(DEMO) --input demo_data/val_*.mp4 --output demo_out/predictions --save json \
+		--score-threshold 0
 	$(RUN) tools/evaluate.py --gt demo_data/val.json --pred demo_out/predictions --visible-as-amodal
 	@echo "overlay of the first video: demo_out/overlay.mp4, its tracks: demo_out/tracks.json"
 
