@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+AQUARIUM_CATEGORIES = {
+    1: "clownfish",
+    2: "angelfish",
+    3: "surgeonfish",
+    4: "pike",
+    5: "pufferfish",
+    6: "betta",
+}
+"""Category id -> species of the rendered aquarium."""
+
 
 def dataset_categories(name: str, num_classes: int) -> dict[int, str]:
     """Return the categories of a dataset in the order of the contiguous class indices.

@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.video_json import VideoDataset, read_video_json
+from amodal2.utils.errors import AnnotationError
 
 EVALUATOR_TYPE = "video_amodal"
 """``evaluator_type`` in the metadata of every dataset of this form."""
@@ -47,20 +48,25 @@ def load_video_amodal_json(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        AnnotationError: naming file, video, annotation and key of an invalid entry.
+        AnnotationError: naming file, video, annotation and key of an invalid entry; or if the
+            dataset was registered with other categories.
     """
     dataset = read_video_json(json_file, strict=strict, skip_invalid=skip_invalid)
     id_map = {category["id"]: index for index, category in enumerate(dataset.categories)}
     if name is not None:
-        MetadataCatalog.get(name).set(
-            thing_classes=[category["name"] for category in dataset.categories],
-            thing_dataset_id_to_contiguous_id=id_map,
+        _store_categories(
+            name, {entry["id"]: entry["name"] for entry in dataset.categories}, json_file
         )
     return _to_dicts(dataset, os.path.abspath(root), id_map)
 
 
 def register_video_amodal_instances(
-    name: str, json_file: str | Path, root: str | Path, *, skip_invalid: bool = False
+    name: str,
+    json_file: str | Path,
+    root: str | Path,
+    *,
+    categories: dict[int, str] | None = None,
+    skip_invalid: bool = False,
 ) -> None:
     """Register a video dataset; the file is read when the dataset is first asked for.
 
@@ -68,6 +74,8 @@ def register_video_amodal_instances(
         name: dataset name, ``<name>_<year or version>_amodal_<split>``.
         json_file: annotation file.
         root: folder that the frame and video paths in the file are relative to.
+        categories: category id -> name where they are known beforehand, so that the metadata have
+            the class names without the file; a file with others is refused.
         skip_invalid: leave invalid records out instead of stopping.
     """
     DatasetCatalog.register(
@@ -76,6 +84,26 @@ def register_video_amodal_instances(
     MetadataCatalog.get(name).set(
         json_file=str(json_file), root=str(root), evaluator_type=EVALUATOR_TYPE
     )
+    if categories is not None:
+        _store_categories(name, categories, json_file)
+
+
+def _store_categories(name: str, categories: dict[int, str], file: str | Path) -> None:
+    """Put class names and the id map into the metadata, or compare them with those there."""
+    found = {
+        "thing_classes": [categories[key] for key in sorted(categories)],
+        "thing_dataset_id_to_contiguous_id": {key: i for i, key in enumerate(sorted(categories))},
+    }
+    metadata = MetadataCatalog.get(name)
+    for key, value in found.items():
+        if metadata.get(key, value) != value:
+            raise AnnotationError(
+                f"load_video_amodal_json: expected {key} {metadata.get(key)} as registered for "
+                f"{name}, got {value}; prepare the dataset again or register it under another name",
+                file=file,
+                key="categories",
+            )
+    metadata.set(**found)
 
 
 def _to_dicts(dataset: VideoDataset, root: str, id_map: dict[int, int]) -> list[dict[str, Any]]:

@@ -65,7 +65,22 @@ def test_register_video_amodal_instances_reads_when_asked(tmp_path, registered):
     metadata = MetadataCatalog.get(registered)
     assert metadata.evaluator_type == video_amodal.EVALUATOR_TYPE
     assert metadata.json_file == str(path)
+    assert not hasattr(metadata, "thing_classes")
     write(tmp_path, content(track(1)))
     assert len(DatasetCatalog.get(registered)) == 1
     assert metadata.thing_classes == ["fish", "crab"]
     assert metadata.thing_dataset_id_to_contiguous_id == {3: 0, 7: 1}
+
+
+def test_register_video_amodal_instances_known_categories_are_there_at_once(tmp_path, registered):
+    path = write(tmp_path, content(track(1)))
+    register_video_amodal_instances(registered, path, tmp_path, categories={3: "fish", 7: "crab"})
+    assert MetadataCatalog.get(registered).thing_classes == ["fish", "crab"]
+    assert len(DatasetCatalog.get(registered)) == 1
+
+
+def test_register_video_amodal_instances_file_with_other_categories_raises(tmp_path, registered):
+    path = write(tmp_path, content(track(1)))
+    register_video_amodal_instances(registered, path, tmp_path, categories={3: "fish", 7: "eel"})
+    with pytest.raises(AnnotationError, match=r"\['fish', 'eel'\].*got \['fish', 'crab'\]"):
+        DatasetCatalog.get(registered)
