@@ -72,10 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         for split, count in (("train", args.train), ("val", args.val)):
             if count:
-                target = write_split(
-                    spec, args.out, split, count, workers=args.workers, force=args.force
-                )
-                logger.info("%s: %d videos of %d frames", target, count, args.frames)
+                write_split(spec, args.out, split, count, workers=args.workers, force=args.force)
     except (ValueError, OSError) as error:
         logger.error("prepare_aquarium: %s", error)
         return 2

@@ -94,7 +94,7 @@ def _encode(masks: npt.NDArray[np.bool_]) -> list[Rle | None]:
     if len(masks) == 0:
         return []
     encoded = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8)))
-    filled = masks.any(axis=(1, 2))
+    filled = [bool(mask.any()) for mask in masks]
     return [
         {"size": [int(s) for s in rle["size"]], "counts": rle["counts"].decode("ascii")}
         if some

@@ -32,9 +32,7 @@ class _Set:
     drift: npt.NDArray[np.float64]
 
 
-def build_aquarium(
-    rng: np.random.Generator, frames: int, height: int, width: int
-) -> Scene:
+def build_aquarium(rng: np.random.Generator, frames: int, height: int, width: int) -> Scene:
     """Make up one video.
 
     Args:
@@ -163,7 +161,9 @@ def _draw_plant(rng: np.random.Generator, stage: _Set) -> tuple[Actor, Spot | No
         width = rng.uniform(0.2, 0.4)
         sprite, spot = draw_kelp(rng, width, pixels), None
     sway = Sway(
-        rng.uniform(0.02, 0.06), rng.uniform(0.015, 0.035), rng.uniform(0.8, 2.2),
+        rng.uniform(0.02, 0.06),
+        rng.uniform(0.015, 0.035),
+        rng.uniform(0.8, 2.2),
         rng.uniform(0, 2 * np.pi),
     )
     path = stand(stage.frames, x, foot, height, depth, stage.drift)

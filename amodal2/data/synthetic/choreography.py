@@ -16,6 +16,7 @@ from amodal2.data.synthetic.motion import Swimmer, swim
 from amodal2.data.synthetic.render import Patch, draw_actor, object_masks
 from amodal2.data.synthetic.scene import Actor, Scene, Trajectory
 from amodal2.data.synthetic.species import Species
+from amodal2.data.synthetic.statistics import has_vanished
 
 _COARSE_WIDTH = 120
 _STEPS = 60
@@ -101,31 +102,6 @@ def measure_hiding(
         (visible > 0).mean(axis=1),
         covered.sum(axis=1) / np.maximum(shown.sum(axis=1), 1),
     )
-
-
-def has_vanished(
-    visible: npt.NDArray[np.bool_], amodal: npt.NDArray[np.bool_], run: int
-) -> bool:
-    """Tell whether a track is seen, then fully hidden for ``run`` frames, then seen again.
-
-    Args:
-        visible (bool [T]): frames with a visible pixel.
-        amodal (bool [T]): frames with an amodal pixel.
-        run (int): least number of consecutive hidden frames inside the picture.
-
-    Returns:
-        bool: whether it happens.
-    """
-    seen = False
-    count = 0
-    for now, present in zip(visible, amodal, strict=True):
-        if now:
-            if seen and count >= run:
-                return True
-            seen, count = True, 0
-        else:
-            count = count + 1 if present else 0
-    return False
 
 
 class Judge:
@@ -257,9 +233,7 @@ class Choreographer:
         """Choose the fish to draw again and the purpose of its new path."""
         rng = self._rng
         free = [i for i in range(len(self._roles)) if i not in goal.hidden]
-        poor = np.flatnonzero(
-            (hiding.seen < _LEAST_SEEN) | (hiding.presence < _LEAST_PRESENCE)
-        )
+        poor = np.flatnonzero((hiding.seen < _LEAST_SEEN) | (hiding.presence < _LEAST_PRESENCE))
         if poor.size and rng.random() < 0.7:
             index = int(rng.choice(poor))
             return index, "hide" if index in goal.hidden and rng.random() < 0.5 else "roam"
@@ -368,6 +342,7 @@ class Choreographer:
             heading = -1 if other.facing[t] > 0 else 1
         return swim(replace(flat, speed=pace), frames, anchor, x, y, heading)
 
+
 def _screens(role: Role, roles: Sequence[Role]) -> list[int]:
     """List the fish that are near enough and large enough to cover ``role``."""
     tall = role.length * role.species.half_height
@@ -430,9 +405,7 @@ def _meet(
     return swim(swimmer, frames, anchor, x, y, heading)
 
 
-def _enter(
-    rng: np.random.Generator, swimmer: Swimmer, frames: int, aspect: float
-) -> Trajectory:
+def _enter(rng: np.random.Generator, swimmer: Swimmer, frames: int, aspect: float) -> Trajectory:
     """Come into the picture some time after the first frame."""
     heading = int(rng.choice((-1, 1)))
     edge = -0.35 * swimmer.length if heading > 0 else 1.0 + 0.35 * swimmer.length

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-FloatImage = npt.NDArray[np.float32]
+FloatImage = npt.NDArray[np.floating[Any]]
 
 
 def fractal_noise(

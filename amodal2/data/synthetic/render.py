@@ -181,9 +181,7 @@ def _compose(canvas: FloatImage, patch: Patch, haze: FloatImage, depth: float) -
     region += colour
 
 
-def render_frame(
-    scene: Scene, t: int, height: int, width: int, *, flow: bool = False
-) -> Frame:
+def render_frame(scene: Scene, t: int, height: int, width: int, *, flow: bool = False) -> Frame:
     """Draw one frame and its labels.
 
     Args:

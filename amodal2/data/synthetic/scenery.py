@@ -137,9 +137,19 @@ def draw_bush(rng: np.random.Generator, width: float, pixels_per_unit: float) ->
     half = width / 2
     canvas = Canvas((-half * 1.25, -1.1, half * 1.25, 0.04), pixels_per_unit)
     base = np.asarray(_LEAF_COLOURS[int(rng.integers(len(_LEAF_COLOURS)))], np.float32)
-    core = canvas.polygon([(half * 0.4, 0.01), (half * 0.76, -0.12), (half * 0.85, -0.38),
-                           (half * 0.5, -0.75), (0.0, -0.86), (-half * 0.5, -0.75),
-                           (-half * 0.85, -0.38), (-half * 0.76, -0.12), (-half * 0.4, 0.01)])
+    core = canvas.polygon(
+        [
+            (half * 0.4, 0.01),
+            (half * 0.76, -0.12),
+            (half * 0.85, -0.38),
+            (half * 0.5, -0.75),
+            (0.0, -0.86),
+            (-half * 0.5, -0.75),
+            (-half * 0.85, -0.38),
+            (-half * 0.76, -0.12),
+            (-half * 0.4, 0.01),
+        ]
+    )
     canvas.paint(core, base * 0.42)
     rows = 8
     size = rng.uniform(0.2, 0.27)

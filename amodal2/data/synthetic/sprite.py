@@ -93,9 +93,7 @@ class Canvas:
         v (float32 [h, w]): material coordinate of every pixel.
     """
 
-    def __init__(
-        self, extent: tuple[float, float, float, float], pixels_per_unit: float
-    ) -> None:
+    def __init__(self, extent: tuple[float, float, float, float], pixels_per_unit: float) -> None:
         """Start with a transparent picture.
 
         Args:
@@ -243,9 +241,7 @@ class Canvas:
             -self._start[0] * self._pixels_per_unit - 0.5 - x0,
             -self._start[1] * self._pixels_per_unit - 0.5 - y0,
         )
-        return Sprite(
-            np.ascontiguousarray(drawn[y0:y1, x0:x1]), self._pixels_per_unit, origin
-        )
+        return Sprite(np.ascontiguousarray(drawn[y0:y1, x0:x1]), self._pixels_per_unit, origin)
 
 
 def smooth_outline(points: Points, *, steps: int = 10) -> npt.NDArray[np.float64]:

@@ -19,8 +19,10 @@ _TAU = 2.0 * np.pi
 class Deformation(Protocol):
     """A bijection per frame between material and plane coordinates."""
 
-    margin: float
-    """How far a point may move from its place at rest, in units."""
+    @property
+    def margin(self) -> float:
+        """How far a point may move from its place at rest, in units."""
+        ...
 
     def to_plane(self, u: FloatImage, v: FloatImage, t: int) -> tuple[FloatImage, FloatImage]:
         """Map material coordinates (float32 [...]) to the plane at frame ``t``."""

@@ -107,9 +107,7 @@ class Water:
             colour = self._deep * 0.8 * (0.7 + 0.6 * grain)[..., None]
             picture += cover[..., None] * (colour - picture)
 
-    def _paint_sand(
-        self, rng: np.random.Generator, picture: FloatImage, y: FloatImage
-    ) -> None:
+    def _paint_sand(self, rng: np.random.Generator, picture: FloatImage, y: FloatImage) -> None:
         """Paint the floor: ripples that get wider towards the viewer, stones and haze."""
         rows, columns = picture.shape[:2]
         near = np.clip((y - self._horizon) / (self._aspect - self._horizon), 0.0, 1.3)
@@ -149,9 +147,11 @@ class Water:
         xs = np.arange(width, dtype=np.float32)[None, :] / width
         depth = ys / np.float32(self._aspect)
         near_floor = np.float32(0.22) + np.float32(0.78) * np.clip(depth * 1.6 - 0.5, 0, 1)
-        light = 1.04 - 0.16 * depth + np.float32(2.2 * self._glitter) * self._web(
-            t, height, width
-        ) * near_floor
+        light = (
+            1.04
+            - 0.16 * depth
+            + np.float32(2.2 * self._glitter) * self._web(t, height, width) * near_floor
+        )
         lit = picture * light[..., None]
         place = (xs + np.float32(self._slant) * ys) * 300 + np.float32(0.35 * t) + 60
         shaft = np.interp(place.ravel(), np.arange(512), self._shafts).reshape(place.shape)

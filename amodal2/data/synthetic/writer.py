@@ -28,6 +28,7 @@ from amodal2.data.synthetic.annotate import TrackLabels
 from amodal2.data.synthetic.aquarium import CATEGORIES, build_aquarium
 from amodal2.data.synthetic.render import render_frame
 from amodal2.data.synthetic.scene import Scene
+from amodal2.data.synthetic.statistics import measure_dataset
 from amodal2.utils.files import atomic_write, write_json
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,12 @@ def build_scene(spec: DatasetSpec, split: str, index: int) -> Scene:
 
 
 def write_split(
-    spec: DatasetSpec, out: str | Path, split: str, count: int, *, workers: int = 1,
+    spec: DatasetSpec,
+    out: str | Path,
+    split: str,
+    count: int,
+    *,
+    workers: int = 1,
     force: bool = False,
 ) -> Path:
     """Render the videos of one split and write its JSON.
@@ -179,10 +185,9 @@ def write_split(
         {"id": key, "name": name, "supercategory": spec.scene}
         for key, name in SCENES[spec.scene].categories.items()
     ]
-    write_json(
-        target,
-        {"info": info, "videos": videos, "categories": categories, "annotations": annotations},
-    )
+    content = {"info": info, "videos": videos, "categories": categories, "annotations": annotations}
+    write_json(target, content)
+    logger.info("%s: %s", target, measure_dataset(content))
     return target
 
 
