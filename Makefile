@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 RUN := "$(VENV)/bin/python"
 # What make test leaves out; the tests marked gpu skip themselves where there is none.
-TESTS ?= -m "not slow and not weights and not network"
+TESTS ?= -m "not weights and not network"
 # Another seed, and another split, than the shipped model was trained on.
 DEMO_SEED ?= 20
 DEMO := $(RUN) tools/video_demo.py --config-file configs/a2vis/quick/a2vis_aquarium.yaml

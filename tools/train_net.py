@@ -22,6 +22,7 @@ from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
 from amodal2.engine import AmodalTrainer, start_run
 from amodal2.utils.detectron2_compat import launch
+from amodal2.utils.device import available_device
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -64,6 +65,8 @@ def load_config(args: argparse.Namespace) -> CfgNode:
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
+    if args.num_gpus == 1:
+        cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
     cfg.freeze()
     return cfg
 

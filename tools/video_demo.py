@@ -17,7 +17,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from detectron2.config import CfgNode
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -25,6 +24,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from amodal2 import model_zoo
 from amodal2.config import get_cfg
 from amodal2.data.datasets import dataset_categories
+from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.logging import get_logger, setup_logging
 from amodal2.video.predictor import PredictorSettings, StreamingModel
@@ -77,9 +77,7 @@ def load_model(args: argparse.Namespace) -> tuple[CfgNode, StreamingModel]:
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-        logger.info("No GPU: running on the CPU")
-        cfg.MODEL.DEVICE = "cpu"
+    cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: the weights are random, the tracks mean nothing")
     return cfg, model_zoo.load_model(cfg)

@@ -1,0 +1,22 @@
+"""Choice of the device for command-line programs; library code takes its device from its inputs."""
+
+from __future__ import annotations
+
+import torch
+
+from amodal2.utils.logging import get_logger
+
+
+def available_device(device: str) -> str:
+    """Replace a CUDA device by the CPU where there is no GPU, and say so.
+
+    Args:
+        device: a torch device name such as ``MODEL.DEVICE``.
+
+    Returns:
+        str: ``device``, or "cpu" if it names a GPU and torch sees none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        get_logger(__name__).info("No GPU: running on the CPU")
+        return "cpu"
+    return device
