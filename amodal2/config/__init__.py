@@ -1,7 +1,7 @@
 """Configuration keys of amodal2 on top of Detectron2's.
 
-One ``add_*_config`` function per family; :func:`add_amodal2_config` calls them all, and :func:`get_cfg` returns
-Detectron2's defaults with every key of ours added.
+One ``add_*_config`` function per family; :func:`add_amodal2_config` calls them all, and
+:func:`get_cfg` returns Detectron2's defaults with every key of ours added.
 """
 
 from detectron2.config import CfgNode

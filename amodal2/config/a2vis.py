@@ -11,22 +11,26 @@ def add_a2vis_config(cfg: CfgNode) -> None:
     """
     cfg.MODEL.A2VIS = CfgNode()
     node = cfg.MODEL.A2VIS
-    # "frame" trains the frame detector on visible masks of single frames, "video" the whole system (Sec. 4.2).
+    # "frame" trains the frame detector on visible masks of single frames, "video" the whole system
+    # (Sec. 4.2).
     node.TRAIN_LEVEL = "video"
     # True keeps backbone, pixel decoder and mask decoder fixed at video level.
     node.FREEZE_DETECTOR = True
     # True adds the frame detector's own losses at video level; needs FREEZE_DETECTOR False.
     node.DETECTOR_LOSS = False
-    # What clip k+1 starts from: "samh" carries SAMH's output (Algorithm 1), "update" the updated prototypes.
+    # What clip k+1 starts from: "samh" carries SAMH's output (Algorithm 1), "update" the updated
+    # prototypes.
     node.CARRY = "samh"
     # Gradients are cut between clips every so many clips; 0 never cuts.
     node.DETACH_EVERY = 0
-    # Assignment of slots to objects: "video" matches once per sample (Eq. 3), "clip" fixes each object's slot in
-    # the first clip where it is visible (GenVIS's unified video label assignment, never taking an assigned slot).
+    # Assignment of slots to objects: "video" matches once per sample (Eq. 3), "clip" fixes each
+    # object's slot in the first clip where it is visible (GenVIS's unified video label assignment,
+    # never taking an assigned slot).
     node.MATCH = "video"
     # Adds VITA's own clip losses on the visible masks of each clip (not in the paper).
     node.AUX_CLIP_LOSS = False
-    # Weight of a class loss on the prototypes after each clip, unseen objects being "no object"; 0 is off.
+    # Weight of a class loss on the prototypes after each clip, unseen objects being "no object"; 0
+    # is off.
     node.CLIP_CLASS_WEIGHT = 0.0
     _add_update_config(node)
     _add_samh_config(node)
@@ -35,13 +39,15 @@ def add_a2vis_config(cfg: CfgNode) -> None:
 
 def _add_update_config(node: CfgNode) -> None:
     node.UPDATE = CfgNode()
-    # Axis of the attention of Eq. 2: "local" (over the clip's prototypes), "global" (over the slots), "none".
+    # Axis of the attention of Eq. 2: "local" (over the clip's prototypes), "global" (over the
+    # slots), "none".
     node.UPDATE.SOFTMAX_AXIS = "local"
     # True normalises after the residual of Eq. 2; needed with CARRY "update".
     node.UPDATE.NORM = True
     # First global prototypes: "learned", "first_clip" (those of clip 1) or "zeros".
     node.UPDATE.INIT = "learned"
-    # True adds a learned key with a zero value, so that a slot whose object is absent can stay as it is.
+    # True adds a learned key with a zero value, so that a slot whose object is absent can stay as
+    # it is.
     node.UPDATE.NULL_TOKEN = False
 
 
@@ -77,7 +83,8 @@ def _add_loss_config(node: CfgNode) -> None:
     node.LOSS.CLASS_WEIGHT = 2.0
     # Weight of the visible mask cross entropy in loss and matching.
     node.LOSS.MASK_WEIGHT = 5.0
-    # Weight of the dice terms (visible and amodal) in loss and matching; 0 is the literal reading of Eq. 3.
+    # Weight of the dice terms (visible and amodal) in loss and matching; 0 is the literal reading
+    # of Eq. 3.
     node.LOSS.DICE_WEIGHT = 5.0
     # Weight of the amodal mask cross entropy in loss and matching.
     node.LOSS.AMODAL_WEIGHT = 5.0

@@ -1,4 +1,4 @@
-"""Keys that every system shares: input sampling, augmentation, test-time rules, solver and timm backbones."""
+"""Keys that every system shares: sampling, test-time rules, solver and timm backbones."""
 
 from detectron2.config import CfgNode
 
@@ -23,12 +23,14 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.CLIP_LEN = 3
     # Clips per training sample; a sample holds NUM_CLIPS * CLIP_LEN frames of one video.
     cfg.INPUT.AMODAL.NUM_CLIPS = 5
-    # Frames of a sample are drawn within +- this many frames of a random reference frame (GenVIS: 12); negative
-    # draws from the whole video.
+    # Frames of a sample are drawn within +- this many frames of a random reference frame (GenVIS:
+    # 12); negative draws from the whole video.
     cfg.INPUT.AMODAL.FRAME_RANGE = 12
-    # An object counts as seen from the first frame with at least this many visible pixels (after augmentation).
+    # An object counts as seen from the first frame with at least this many visible pixels (after
+    # augmentation).
     cfg.INPUT.AMODAL.MIN_VISIBLE_PX = 1
-    # Strength in [0, 1] of random brightness, contrast and saturation changes, shared by the frames of a sample.
+    # Strength in [0, 1] of random brightness, contrast and saturation changes, shared by the frames
+    # of a sample.
     cfg.INPUT.AMODAL.COLOR_JITTER = 0.0
 
 
@@ -36,7 +38,8 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.AMODAL = CfgNode()
     # Tracks kept per video, the best (slot, class) pairs by class score.
     cfg.TEST.AMODAL.TOPK = 20
-    # Amodal masks are empty before the first frame whose visible mask has this many pixels (A2VIS Sec. 3.1).
+    # Amodal masks are empty before the first frame whose visible mask has this many pixels (A2VIS
+    # Sec. 3.1).
     cfg.TEST.AMODAL.MIN_VISIBLE_PX = 1
     # True adds the visible mask to the amodal mask of each frame.
     cfg.TEST.AMODAL.UNION_VISIBLE = False
@@ -59,11 +62,13 @@ def _add_solver_config(cfg: CfgNode) -> None:
 
 def _add_timm_config(cfg: CfgNode) -> None:
     cfg.MODEL.TIMM = CfgNode()
-    # Name of any timm model that supports features_only, for MODEL.BACKBONE.NAME build_timm_backbone.
+    # Name of any timm model that supports features_only, for MODEL.BACKBONE.NAME
+    # build_timm_backbone.
     cfg.MODEL.TIMM.NAME = "resnet18"
     # True starts from timm's published weights, which are downloaded at first use.
     cfg.MODEL.TIMM.PRETRAINED = False
-    # Indices into the model's feature pyramid that become res2, res3, res4, res5 (strides 4, 8, 16, 32).
+    # Indices into the model's feature pyramid that become res2, res3, res4, res5 (strides 4, 8, 16,
+    # 32).
     cfg.MODEL.TIMM.OUT_INDICES = (1, 2, 3, 4)
     # True keeps batch normalisation at its stored statistics and does not train it.
     cfg.MODEL.TIMM.FREEZE_BN = False

@@ -1,4 +1,4 @@
-"""Keys of the query-mask parts shared by Mask2Former, VITA and A2VIS; names follow the official configs."""
+"""Keys of the query-mask parts that systems share; names follow the official configs."""
 
 from detectron2.config import CfgNode
 
@@ -47,7 +47,8 @@ def _add_mask_former_config(cfg: CfgNode) -> None:
     mf.HIDDEN_DIM = 256
     # Hidden width of the mask decoder's feed-forward layers.
     mf.DIM_FEEDFORWARD = 2048
-    # Predictions of the mask decoder, one more than its layers (official convention: 10 means 9 layers).
+    # Predictions of the mask decoder, one more than its layers (official convention: 10 means 9
+    # layers).
     mf.DEC_LAYERS = 10
     # True adds 1x1 projections before the mask decoder even if the widths agree.
     mf.ENFORCE_INPUT_PROJ = False

@@ -1,7 +1,7 @@
-"""Multi-head attention with boolean masks, and the post-norm layers of Mask2Former's and VITA's decoders.
+"""Multi-head attention with boolean masks, and the post-norm layers of mask decoders.
 
-Parameter names are those of ``nn.MultiheadAttention`` and of the official layers, so that their weights load.
-Shapes: B batch, Q queries, S keys, C channels.
+Parameter names are those of ``nn.MultiheadAttention`` and of the official layers of Mask2Former and
+VITA, so that their weights load. Shapes: B batch, Q queries, S keys, C channels.
 """
 
 import torch
@@ -24,14 +24,15 @@ def allow_all_where_none(allow: Tensor) -> Tensor:
 class MultiheadAttention(nn.Module):
     """Scaled dot-product attention over heads, batch first.
 
-    Equals ``nn.MultiheadAttention`` without dropout, but takes one mask for all heads and never yields NaN: rows
-    without an allowed key attend everywhere.
+    Equals ``nn.MultiheadAttention`` without dropout, but takes one mask for all heads and never
+    yields NaN: rows without an allowed key attend everywhere.
 
     Args:
         dim: channels C.
         num_heads: heads; must divide ``dim``.
         dropout: dropout of the attention weights, in [0, 1).
-        softmax_axis: "local" normalises over the keys; "global" over the queries; "none" not at all.
+        softmax_axis: "local" normalises over the keys; "global" over the queries; "none" not at
+            all.
 
     Raises:
         ValueError: if the heads do not divide the channels or the axis is unknown.
@@ -43,11 +44,13 @@ class MultiheadAttention(nn.Module):
         super().__init__()
         if dim % num_heads:
             raise ValueError(
-                f"MultiheadAttention: expected channels divisible by the heads, got {dim=} {num_heads=}"
+                "MultiheadAttention: expected channels divisible by the heads, got "
+                f"{dim=} {num_heads=}"
             )
         if softmax_axis not in ("local", "global", "none"):
             raise ValueError(
-                f"MultiheadAttention: expected softmax_axis local, global or none, got {softmax_axis!r}"
+                "MultiheadAttention: expected softmax_axis local, global or none, got "
+                f"{softmax_axis!r}"
             )
         self.num_heads = num_heads
         self.dropout = dropout

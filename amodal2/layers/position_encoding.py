@@ -9,7 +9,7 @@ _TEMPERATURE = 10000.0
 
 
 def _axis_code(count: int, features: int, like: Tensor) -> Tensor:
-    """Code the positions 1..count, scaled to (0, 2 pi], as interleaved sine and cosine [count, features]."""
+    """Code 1..count, scaled to (0, 2 pi], as interleaved sine and cosine."""
     position = torch.arange(1, count + 1, dtype=torch.float32, device=like.device)
     position = position / (count + 1e-6) * (2 * math.pi)
     index = torch.arange(features, dtype=torch.float32, device=like.device)
@@ -21,7 +21,8 @@ def _axis_code(count: int, features: int, like: Tensor) -> Tensor:
 def sine_position_2d(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Code every position of a feature map, the row in the first half of the channels.
 
-    Coordinates are counts from 1 divided by the number of rows or columns (Mask2Former; DETR, Sec. A.4).
+    Coordinates are counts from 1 divided by the number of rows or columns (Mask2Former; DETR, Sec.
+    A.4).
 
     Args:
         height: rows.
@@ -39,7 +40,7 @@ def sine_position_2d(height: int, width: int, channels: int, like: Tensor) -> Te
 
 
 def sine_position_3d(frames: int, height: int, width: int, channels: int, like: Tensor) -> Tensor:
-    """Code every position of a clip: the 2-D code plus a temporal code of full width (Mask2Former-VIS).
+    """Code every position of a clip: the 2-D code plus a temporal one of full width.
 
     Args:
         frames: frames of the clip; time is normalised by this number.

@@ -1,6 +1,7 @@
 """Every key is explained and every yaml file builds."""
 
 import inspect
+import itertools
 import re
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from detectron2.modeling import build_model
 
 import amodal2.config
-import amodal2.modeling  # noqa: F401 registers the models
+import amodal2.modeling
 from amodal2.config import a2vis, common, get_cfg, mask_classification
 from tests.modeling.tiny import TINY_KEYS
 
@@ -22,14 +23,16 @@ def test_config_every_key_has_a_comment(module: object) -> None:
     lines = inspect.getsource(module).splitlines()
     bare = [
         line.strip()
-        for before, line in zip(lines, lines[1:], strict=False)
+        for before, line in itertools.pairwise(lines)
         if _ASSIGNMENT.match(line) and not before.strip().startswith("#")
     ]
     assert bare == []
 
 
 def test_config_add_functions_are_all_called() -> None:
-    names = [n for n in amodal2.config.__all__ if n.startswith("add_") and n != "add_amodal2_config"]
+    names = [
+        n for n in amodal2.config.__all__ if n.startswith("add_") and n != "add_amodal2_config"
+    ]
     source = inspect.getsource(amodal2.config.add_amodal2_config)
     assert all(f"{name}(cfg)" in source for name in names)
 

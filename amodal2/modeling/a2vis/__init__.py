@@ -2,7 +2,8 @@
 
 | paper section | file | class | parameter prefix |
 |---|---|---|---|
-| Sec. 3.2 (frame detector and clip prototypes) | ../mask_classification/ | MaskFormerHead, ObjectAssociation | sem_seg_head, vita_module |
+| Sec. 3.2, frame detector | ../mask_classification/head.py | MaskFormerHead | sem_seg_head |
+| Sec. 3.2, clips | ../mask_classification/object_association.py | ObjectAssociation | vita_module |
 | Sec. 3.3, Eq. 2 | prototypes.py | PrototypeUpdate | a2vis.update, a2vis.global_query_* |
 | Sec. 3.4 | visible_mask_head.py | dot_product_masks | a2vis.visible_embed |
 | Sec. 3.5-3.6, Algorithm 1 | samh.py | SAMH | a2vis.samh |

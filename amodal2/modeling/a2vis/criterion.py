@@ -36,10 +36,10 @@ class VideoOutput:
     Attributes:
         class_logits (Tensor[B, N, K+1]): from the final prototypes.
         visible_logits (Tensor[B, N, T, h, w]): visible masks.
-        amodal_logits (list of Tensor[B, N, T, h, w]): before each SAMH layer, the final ones last; empty
-            without SAMH.
-        clip_class_logits (list of Tensor[B, N, K+1]): from the prototypes after each clip but the last; empty
-            if unused.
+        amodal_logits (list of Tensor[B, N, T, h, w]): before each SAMH layer, the final ones last;
+            empty without SAMH.
+        clip_class_logits (list of Tensor[B, N, K+1]): from the prototypes after each clip but the
+            last; empty if unused.
         clip_lengths: frames of each clip.
     """
 
@@ -103,8 +103,8 @@ class VideoCriterion(nn.Module):
 
         Returns:
             ``loss_ce``, ``loss_mask``, ``loss_dice``; with SAMH also ``loss_amodal_mask`` and
-            ``loss_amodal_dice`` and, with deep supervision, the same with the suffix ``_{l}`` for the masks
-            before layer l + 1; ``loss_clip_ce`` if the class loss after each clip is on.
+            ``loss_amodal_dice`` and, with deep supervision, the same with the suffix ``_{l}`` for
+            the masks before layer l + 1; ``loss_clip_ce`` if the class loss after each clip is on.
         """
         pairs = [self._assign(output, i, target) for i, target in enumerate(targets)]
         device = output.class_logits.device

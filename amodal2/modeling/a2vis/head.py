@@ -1,4 +1,4 @@
-"""The recurrent part of A2VIS: update, visible masks and SAMH, clip after clip (A2VIS, Sec. 3.2, Fig. 2)."""
+"""The recurrent part of A2VIS, clip after clip (A2VIS, Sec. 3.2, Fig. 2)."""
 
 from dataclasses import dataclass, field
 
@@ -17,8 +17,8 @@ class ClipResult:
 
     Attributes:
         visible_logits (Tensor[B, N, T, h, w]): visible masks.
-        amodal_logits (list of Tensor[B, N, T, h, w]): before each SAMH layer, the final ones last; empty
-            without SAMH.
+        amodal_logits (list of Tensor[B, N, T, h, w]): before each SAMH layer, the final ones last;
+            empty without SAMH.
         updated (Tensor[B, N, C]): prototypes after Eq. 2.
         carried (Tensor[B, N, C]): prototypes handed to the next clip.
         priors (list of Tensor[B, N, h, w]): bool prior masks of the SAMH layers.
@@ -44,7 +44,8 @@ class A2VISHead(nn.Module):
         carry: what the next clip starts from, "samh" or "update".
 
     Raises:
-        ValueError: if ``init`` or ``carry`` is unknown, or ``carry`` is "update" without a norm in the update.
+        ValueError: if ``init`` or ``carry`` is unknown, or ``carry`` is "update" without a norm in
+            the update.
     """
 
     def __init__(
@@ -67,8 +68,8 @@ class A2VISHead(nn.Module):
             raise ValueError(f"A2VISHead: expected CARRY samh or update, got {carry!r}")
         if carry == "update" and isinstance(update.norm, nn.Identity):
             raise ValueError(
-                "A2VISHead: expected UPDATE.NORM True with CARRY update, got False; the prototypes would grow "
-                "from clip to clip"
+                "A2VISHead: expected UPDATE.NORM True with CARRY update, got False; the prototypes "
+                "would grow from clip to clip"
             )
         self.init, self.carry = init, carry
         self.global_query_feat = nn.Embedding(num_slots, dim) if init == "learned" else None
@@ -88,7 +89,8 @@ class A2VISHead(nn.Module):
         """Process one clip.
 
         Args:
-            prototypes (Tensor[B, N, C] or None): prototypes carried from the clip before; None for the first.
+            prototypes (Tensor[B, N, C] or None): prototypes carried from the clip before; None for
+                the first.
             clip_prototypes (Tensor[B, N, C]): p^k of this clip.
             features (Tensor[B, T, C, h, w]): mask features F of this clip.
             valid (Tensor[B, h, w]): optional bool map, False on padding.

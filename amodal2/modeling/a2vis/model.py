@@ -1,4 +1,4 @@
-"""The A2VIS meta-architecture: training at frame and video level, inference clip by clip (A2VIS, Sec. 3.2, 4.2).
+"""The A2VIS meta-architecture: training and clip-wise inference (A2VIS, Sec. 3.2, 4.2).
 
 Shapes: B videos, T frames, N slots, K classes, C channels; H W the padded input, h w at stride 4.
 """
@@ -94,8 +94,8 @@ class A2VIS(nn.Module):
             raise ValueError(f"A2VIS: expected TRAIN_LEVEL frame or video, got {train_level!r}")
         if detector_loss and freeze_detector:
             raise ValueError(
-                "A2VIS: expected FREEZE_DETECTOR False with DETECTOR_LOSS True, got True; a fixed detector has no "
-                "use for losses"
+                "A2VIS: expected FREEZE_DETECTOR False with DETECTOR_LOSS True, got True; a fixed "
+                "detector has no use for losses"
             )
         self.backbone, self.sem_seg_head = backbone, sem_seg_head
         self.vita_module, self.a2vis = vita_module, a2vis
@@ -201,8 +201,9 @@ class A2VIS(nn.Module):
             batched_inputs: training samples or test videos as the clip mapper makes them.
 
         Returns:
-            dict of weighted losses in training; else one ``{"video_id", "prediction"}`` per video, with a
-            :class:`amodal2.structures.track.VideoPrediction` whose categories are contiguous class indices.
+            dict of weighted losses in training; else one ``{"video_id", "prediction"}`` per video,
+            with a :class:`amodal2.structures.track.VideoPrediction` whose categories are contiguous
+            class indices.
         """
         if not self.training:
             return [self._predict_video(video) for video in batched_inputs]
@@ -231,9 +232,7 @@ class A2VIS(nn.Module):
             clip_queries = self.vita_module(queries[None, :, clip])
             if self.detach_every and i and i % self.detach_every == 0:
                 prototypes = prototypes.detach()
-            result = self.a2vis(
-                prototypes, clip_queries.queries[-1, 0], features[:, clip], valid
-            )
+            result = self.a2vis(prototypes, clip_queries.queries[-1, 0], features[:, clip], valid)
             prototypes = result.carried
             results.append(result)
             lengths.append(result.visible_logits.shape[2])
@@ -242,7 +241,8 @@ class A2VIS(nn.Module):
             if self.aux_clip_loss:
                 aux = self._clip_losses(clip_queries, features[:, clip], targets, clip)
                 losses.update({f"{name}_clip{i}": x for name, x in aux.items()})
-        amodal = [torch.cat(steps, dim=2) for steps in zip(*(r.amodal_logits for r in results))]
+        layers = zip(*(r.amodal_logits for r in results), strict=True)
+        amodal = [torch.cat(steps, dim=2) for steps in layers]
         video = VideoOutput(
             self.a2vis.classify(prototypes),
             torch.cat([r.visible_logits for r in results], dim=2),
@@ -285,7 +285,8 @@ class A2VIS(nn.Module):
         """Process the next clip of a video.
 
         Args:
-            frames (Tensor[T, 3, H, W]): RGB in 0..255, any dtype and device; T up to the clip length.
+            frames (Tensor[T, 3, H, W]): RGB in 0..255, any dtype and device; T up to the clip
+                length.
             state: from :meth:`start` or the clip before.
 
         Returns:
@@ -325,7 +326,9 @@ class A2VIS(nn.Module):
             ValueError: if no clip was processed.
         """
         if state.prototypes is None:
-            raise ValueError("class_scores: expected the state after at least one clip, got the first one")
+            raise ValueError(
+                "class_scores: expected the state after at least one clip, got the first one"
+            )
         return self.a2vis.classify(state.prototypes)[0].softmax(-1)[:, :-1]
 
     def _predict_video(self, video: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,10 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 
 def valid_area(
-    image_size: tuple[int, int], padded_size: tuple[int, int], map_size: tuple[int, int], like: Tensor
+    image_size: tuple[int, int],
+    padded_size: tuple[int, int],
+    map_size: tuple[int, int],
+    like: Tensor,
 ) -> Tensor:
     """Mark the cells of a feature map that begin inside the image.
 

@@ -1,7 +1,8 @@
 """Spatiotemporal-prior Amodal Mask Head, SAMH (A2VIS, Sec. 3.5-3.6, Algorithm 1).
 
-VSPM and ASPM are the visible and amodal spatiotemporal prior masks: the union over the clip's frames of a slot's
-visible and amodal masks. Shapes: B videos, N slots, T frames of the clip, C channels, h w at stride 4.
+VSPM and ASPM are the visible and amodal spatiotemporal prior masks: the union over the clip's
+frames of a slot's visible and amodal masks. Shapes: B videos, N slots, T frames of the clip, C
+channels, h w at stride 4.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ class SAMHOutput:
 
     Attributes:
         prototypes (Tensor[B, N, C]): prototypes after the last layer.
-        amodal_logits (list of L+1 Tensor[B, N, T, h, w]): before each layer, and the final ones last.
+        amodal_logits (list of L+1 Tensor[B, N, T, h, w]): before each layer, and the final ones
+            last.
         priors (list of L Tensor[B, N, h, w]): bool prior masks that the layers attended in.
     """
 
@@ -47,7 +49,12 @@ class SAMHLayer(nn.Module):
         self.ffn = FFNLayer(dim, ffn_dim) if ffn_dim else None
 
     def forward(
-        self, p: Tensor, query_pos: Tensor | None, keys: Tensor, values: Tensor, allow: Tensor | None
+        self,
+        p: Tensor,
+        query_pos: Tensor | None,
+        keys: Tensor,
+        values: Tensor,
+        allow: Tensor | None,
     ) -> Tensor:
         """Refine the prototypes.
 
@@ -209,10 +216,8 @@ class SAMH(nn.Module):
             0, logits.shape[:2]
         )
 
-    def _keys(
-        self, attend: Tensor, valid: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Flatten the attention features, frame slowest: keys and values [B, T*h*w, C], valid [B, h*w]."""
+    def _keys(self, attend: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Flatten to keys and values [B, T*h*w, C], frame slowest, and valid [B, h*w]."""
         frames = attend.shape[1]
         if self.pool > 1:
             flat = F.avg_pool2d(attend.flatten(0, 1), self.pool, ceil_mode=True)

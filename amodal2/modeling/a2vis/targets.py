@@ -44,7 +44,7 @@ class SampleBatch:
         return [VideoTarget(a, v, m, sample_generator(seed)) for a, v, m, seed in rows]
 
     def frame_targets(self) -> list[MaskTarget]:
-        """Return the targets of every frame, in the order of the flattened images: what is visible in it."""
+        """Return what is visible in every frame, in the order of the flattened images."""
         targets = []
         for labels, visible, seed in zip(self.labels, self.visible, self.seeds, strict=True):
             generator = sample_generator(seed)
@@ -77,7 +77,8 @@ def collect_batch(
 
     Args:
         samples: as the clip mapper makes them.
-        normalise: maps frames (Tensor[T, 3, H, W], 0..255) to normalised images on the model's device.
+        normalise: maps frames (Tensor[T, 3, H, W], 0..255) to normalised images on the model's
+            device.
         multiple: padded sizes are a multiple of this.
 
     Returns:

@@ -37,7 +37,8 @@ class TimmBackbone(Backbone):
         super().__init__()
         if len(out_indices) != len(_NAMES):
             raise ValueError(
-                f"TimmBackbone: expected {len(_NAMES)} indices in MODEL.TIMM.OUT_INDICES, got {tuple(out_indices)}"
+                f"TimmBackbone: expected {len(_NAMES)} indices in MODEL.TIMM.OUT_INDICES, got "
+                f"{tuple(out_indices)}"
             )
         try:
             body = timm.create_model(
@@ -49,8 +50,9 @@ class TimmBackbone(Backbone):
             )
         except (RuntimeError, IndexError, AssertionError) as error:
             raise ValueError(
-                f"TimmBackbone: expected MODEL.TIMM.NAME to be a timm model with features_only and the levels "
-                f"{tuple(out_indices)}, got {name!r} ({error}); timm.list_models() names them"
+                "TimmBackbone: expected MODEL.TIMM.NAME to be a timm model with features_only "
+                f"and the levels {tuple(out_indices)}, got {name!r} ({error}); timm.list_models() "
+                "names them"
             ) from error
         self.body = FrozenBatchNorm2d.convert_frozen_batchnorm(body) if freeze_bn else body
         info = body.feature_info

@@ -2,8 +2,8 @@
 
 | paper section | file | class | official prefix |
 |---|---|---|---|
-| Mask2Former Sec. 3.2.2 | pixel_decoder.py | MSDeformAttnPixelDecoder | sem_seg_head.pixel_decoder |
-| Mask2Former Sec. 3.2 | transformer_decoder.py | MultiScaleMaskedTransformerDecoder | sem_seg_head.predictor |
-| Mask2Former Sec. 3.3 | matcher.py, criterion.py, points.py | SetCriterion | criterion |
-| VITA Sec. 3.2-3.3 | object_association.py | ObjectAssociation | vita_module |
+| Mask2Former 3.2.2 | pixel_decoder.py | MSDeformAttnPixelDecoder | sem_seg_head.pixel_decoder |
+| Mask2Former 3.2 | transformer_decoder.py | (see the file) | sem_seg_head.predictor |
+| Mask2Former 3.3 | matcher.py, criterion.py, points.py | SetCriterion | criterion |
+| VITA 3.2-3.3 | object_association.py | ObjectAssociation | vita_module |
 """

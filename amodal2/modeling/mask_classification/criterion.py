@@ -1,7 +1,8 @@
 """Losses on matched sets of masks (Mask2Former Sec. 3.3), normalised over all processes.
 
-The official code normalises the class loss per process; here the sums of class weights and the object counts are
-averaged over the ranks first, so that the gradients do not depend on how a batch is spread over processes.
+The official code normalises the class loss per process; here the sums of class weights and the
+object counts are averaged over the ranks first, so that the gradients do not depend on how a batch
+is spread over processes.
 Shapes: B images or videos, Q slots, N objects, T frames, K classes.
 """
 
@@ -109,7 +110,7 @@ class PointLoss:
 
 
 def class_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
-    """Weighted cross entropy over all slots, divided by the weights' sum averaged over the processes.
+    """Weighted cross entropy over all slots, divided by the mean weight sum of the ranks.
 
     Args:
         logits (Tensor[B, Q, K+1]): class predictions.
@@ -170,8 +171,8 @@ class SetCriterion(nn.Module):
             targets: one per image.
 
         Returns:
-            ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the final prediction, and with the suffix ``_{i}`` of
-            the earlier ones.
+            ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the final prediction, and with the
+            suffix ``_{i}`` of the earlier ones.
         """
         count = object_count([t.labels for t in targets], predictions[-1].class_logits.device)
         losses = {}

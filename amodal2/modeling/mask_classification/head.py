@@ -1,4 +1,4 @@
-"""The frame detector's head: pixel decoder and mask decoder under the official prefix ``sem_seg_head``."""
+"""The frame detector's head, under the official prefix ``sem_seg_head``."""
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -62,7 +62,8 @@ def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> M
     if missing:
         raise ValueError(
             f"build_mask_former_head: expected backbone features {head.IN_FEATURES}, got "
-            f"{sorted(input_shape)}; set the backbone's OUT_FEATURES or MODEL.SEM_SEG_HEAD.IN_FEATURES"
+            f"{sorted(input_shape)}; set the backbone's OUT_FEATURES or "
+            "MODEL.SEM_SEG_HEAD.IN_FEATURES"
         )
     pixel_decoder = MSDeformAttnPixelDecoder(
         {name: input_shape[name] for name in head.IN_FEATURES},

@@ -46,8 +46,9 @@ def match_slots(
 ) -> tuple[Tensor, Tensor]:
     """Assign every object to one slot at the least total cost.
 
-    The cost is ``class_weight * (-p_class)`` plus, for every kind of mask, weighted cross entropy and dice at
-    random points shared by all slots, objects and frames. Non-finite costs are replaced and reported once.
+    The cost is ``class_weight * (-p_class)`` plus, for every kind of mask, weighted cross entropy
+    and dice at random points shared by all slots, objects and frames. Non-finite costs are replaced
+    and reported once.
 
     Args:
         class_logits (Tensor[Q, K+1] or None): class predictions; None leaves the class term out.
@@ -59,7 +60,8 @@ def match_slots(
         blocked (Tensor[Q]): optional bool, slots that may not be assigned.
 
     Returns:
-        slot indices and object indices (Tensor[M], int64, on the CPU), with M the smaller of N and the free slots.
+        slot indices and object indices (Tensor[M], int64, on the CPU), with M the smaller of N and
+        the free slots.
     """
     if labels.numel() == 0:
         empty = torch.zeros(0, dtype=torch.int64)
@@ -73,8 +75,8 @@ def match_slots(
     if not torch.isfinite(cost).all():
         warn_once(
             get_logger(__name__),
-            "match_slots: found non-finite matching costs, using the largest cost instead; lower the learning "
-            "rate if the loss is not finite either",
+            "match_slots: found non-finite matching costs, using the largest cost instead; lower "
+            "the learning rate if the loss is not finite either",
         )
         cost = cost.nan_to_num(_UNUSABLE, _UNUSABLE, -_UNUSABLE)
     if blocked is not None:

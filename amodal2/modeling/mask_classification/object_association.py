@@ -1,6 +1,7 @@
 """VITA's video head: frame queries of a clip are associated into clip queries (VITA Sec. 3.2-3.3).
 
-Shapes: L decoder layers that act as extra batch, B clips, T frames, fQ frame queries, cQ clip queries, C channels.
+Shapes: L decoder layers that act as extra batch, B clips, T frames, fQ frame queries, cQ clip
+    queries, C channels.
 """
 
 import math
@@ -17,7 +18,8 @@ class ClipQueries:
     """Clip queries and, where the heads are built, their predictions.
 
     Attributes:
-        queries (Tensor[D, L, B, cQ, C]): normalised states, one per decoder layer in training, else the last.
+        queries (Tensor[D, L, B, cQ, C]): normalised states, one per decoder layer in training, else
+            the last.
         class_logits (Tensor[D, L, B, cQ, K+1] or None): class predictions.
         mask_embed (Tensor[D, L, B, cQ, C] or None): mask embeddings.
         frame_sim (Tensor[L, B, T, fQ, C] or None): similarity embeddings of the frame queries.
@@ -164,8 +166,9 @@ class ObjectAssociation(nn.Module):
     def encode(self, tokens: Tensor) -> Tensor:
         """Run the object encoder, in windows if configured.
 
-        Odd layers use windows shifted by half a window outside training (as the official code does); tokens of
-        different ends of the video that meet in the first shifted window do not see each other.
+        Odd layers use windows shifted by half a window outside training (as the official code
+        does); tokens of different ends of the video that meet in the first shifted window do not
+        see each other.
 
         Args:
             tokens (Tensor[X, T, fQ, C]): projected frame queries.
@@ -193,9 +196,7 @@ class ObjectAssociation(nn.Module):
         return x[:, :frames]
 
 
-def _window_mask(
-    frames: int, padded: int, window: int, shift: int, device: torch.device
-) -> Tensor:
+def _window_mask(frames: int, padded: int, window: int, shift: int, device: torch.device) -> Tensor:
     """Which frames of a window see each other: bool [windows, W, W]."""
     position = torch.arange(padded, device=device)
     frame = (position - shift) % padded

@@ -1,4 +1,4 @@
-"""Multi-scale deformable pixel decoder of Mask2Former (Sec. 3.2.2), with its official parameter names.
+"""Multi-scale deformable pixel decoder of Mask2Former (Sec. 3.2.2), officially named.
 
 Levels are ordered from coarse to fine (strides 32, 16, 8) wherever several appear together.
 """
@@ -173,7 +173,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
         super().__init__()
         if conv_dim % 32:
             raise ValueError(
-                f"MSDeformAttnPixelDecoder: expected CONVS_DIM to be a multiple of 32, got {conv_dim}"
+                "MSDeformAttnPixelDecoder: expected CONVS_DIM to be a multiple of 32, got "
+                f"{conv_dim}"
             )
         features = sorted(input_shape.items(), key=lambda item: item[1].stride)
         if len(features) < 3:

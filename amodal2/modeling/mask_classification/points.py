@@ -1,7 +1,7 @@
-"""Random points at which mask losses and matching costs are evaluated (PointRend Sec. 3.2; Mask2Former Sec. 3.3).
+"""Random points for mask losses and costs (PointRend Sec. 3.2; Mask2Former Sec. 3.3).
 
-Coordinates are (x, y) in [0, 1] of the padded frame. All draws come from a generator of the sample, so that a
-sample's points do not depend on its batch, on the number of processes or on the device.
+Coordinates are (x, y) in [0, 1] of the padded frame. All draws come from a generator of the sample,
+so that a sample's points do not depend on its batch, on the number of processes or on the device.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Masked-attention decoder of Mask2Former (Sec. 3.2), also giving VITA's frame queries (VITA Sec. 3.1)."""
+"""Masked-attention decoder of Mask2Former (Sec. 3.2), with VITA's frame queries."""
 
 from dataclasses import dataclass
 
@@ -102,7 +102,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         Args:
             levels (list of Tensor[B, c, h, w]): features at strides 32, 16, 8.
             mask_features (Tensor[B, mask_dim, h, w]): per-pixel features at stride 4.
-            predict: False leaves out all class and mask predictions, for users of the queries alone.
+            predict: False leaves out all class and mask predictions, for users of the queries
+                alone.
 
         Returns:
             DecoderOutput: predictions of every step in training, of the last step otherwise.
@@ -156,7 +157,8 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
     def _attention_mask(self, normed: Tensor, small_features: Tensor) -> Tensor:
         """Foreground of the current masks at a level's size, [B, N, h*w].
 
-        Resizing the features before the product equals resizing the logits, as both are linear, and costs less.
+        Resizing the features before the product equals resizing the logits, as both are linear, and
+        costs less.
         """
         with torch.autocast(normed.device.type, enabled=False):
             logits = self.mask_embed(normed.float()) @ small_features.float()

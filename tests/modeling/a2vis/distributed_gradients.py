@@ -1,4 +1,6 @@
-"""One rank of a data-parallel step of a tiny A2VIS: arguments rank, world size, meeting file, level, output."""
+"""One rank of a data-parallel step of a tiny A2VIS: arguments rank, world size, meeting file,
+level, output.
+"""
 
 import sys
 

@@ -165,7 +165,14 @@ def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: st
         meeting = tmp_path / f"meeting{world}"
         ranks = [
             subprocess.Popen(
-                [*script, str(rank), str(world), str(meeting), level, str(tmp_path / f"{world}.pt")],
+                [
+                    *script,
+                    str(rank),
+                    str(world),
+                    str(meeting),
+                    level,
+                    str(tmp_path / f"{world}.pt"),
+                ],
                 env=env,
                 cwd=root,
             )

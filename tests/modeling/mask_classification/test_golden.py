@@ -58,9 +58,7 @@ def build_head(
 def test_mask_former_head_golden_matches_the_official_code(path: Path) -> None:
     golden = torch.load(path, weights_only=True)
     config, features = golden["config"], golden["inputs"]["features"]
-    head = build_head(
-        config, features, queries=config["num_queries"], mask_dim=config["mask_dim"]
-    )
+    head = build_head(config, features, queries=config["num_queries"], mask_dim=config["mask_dim"])
     state = {k.removeprefix("sem_seg_head."): v for k, v in golden["state_dict"].items()}
     head.load_state_dict(state, strict=True)
     expected = golden["outputs"]
