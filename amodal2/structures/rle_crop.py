@@ -63,13 +63,14 @@ def encode_crop(crop: Crop, size: tuple[int, int]) -> str | None:
 
 
 def decode_crops(rles: Sequence[RLE]) -> list[Crop]:
-    """Decode valid masks to their tight boxes.
+    """Decode valid masks to their boxes.
 
     Args:
         rles (Sequence[RLE]): compressed, all of the same size; empty masks are legal.
 
     Returns:
-        list[Crop]: one per mask, of shape [0, 0] where the mask is empty.
+        list[Crop]: one per mask. The box is tight, but of full height where the mask fills a
+        column; its shape is [0, 0] where the mask is empty.
     """
     runs, offsets = decode_runs([rle["counts"] for rle in rles])
     return [

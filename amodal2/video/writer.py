@@ -67,7 +67,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         with ExitStack() as stack:
             temporary = stack.enter_context(atomic_write(self.path))
             self._container = stack.enter_context(
-                av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"})
+                av.open(str(temporary), "w", format="mp4", options=self._container_options())
             )
             self._stream = self._add_stream()
             self._stack = stack.pop_all()
@@ -125,6 +125,13 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         picture.pts = stamp
         picture.time_base = self._time_base
         self._encode(picture)
+
+    def _container_options(self) -> dict[str, str]:
+        """Put the index first, and measure the start, too, in ticks instead of milliseconds."""
+        return {
+            "movflags": "+faststart",
+            "movie_timescale": str(self._time_base.denominator),
+        }
 
     def _add_stream(self) -> av.VideoStream:
         stream = self._container.add_stream("libx264", rate=self._rate, options=self._options)

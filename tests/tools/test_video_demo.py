@@ -1,0 +1,126 @@
+"""The command line of the video demo."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from amodal2.utils.errors import CheckpointError
+from amodal2.utils.video_file import VideoFile
+from tests.engine.toy import restored_loggers
+from tests.utils.sample_videos import make_video
+from tests.video.colour_model import ColourModel
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "video_demo.py"
+spec = importlib.util.spec_from_file_location("video_demo", TOOL)
+video_demo = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(video_demo)
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """Give a function that runs the tool with a model of colours: (status, output folder)."""
+    config = tmp_path / "config.yaml"
+    config.write_text("MODEL:\n  DEVICE: cpu\n  SEM_SEG_HEAD:\n    NUM_CLASSES: 3\nVERSION: 2\n")
+    monkeypatch.setattr(video_demo.model_zoo, "load_model", lambda cfg: ColourModel())
+    output = tmp_path / "out"
+
+    def run(*arguments, config_file=config):
+        common = ["--config-file", str(config_file), "--output", str(output), "--input"]
+        return video_demo.main([*common, *(str(argument) for argument in arguments)]), output
+
+    with restored_loggers():
+        yield run
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_main_one_input_writes_into_the_output_folder(demo, tmp_path):
+    make_video(tmp_path / "a.mp4", 4)
+    status, output = demo(tmp_path / "a.mp4", "--score-threshold", "0.3")
+    assert (status, files(output)) == (0, ["overlay.mp4", "tracks.json"])
+    content = json.loads((output / "tracks.json").read_text())
+    assert [entry["name"] for entry in content["categories"]] == ["class 1", "class 2", "class 3"]
+    assert {track["category_id"] for track in content["annotations"]} == {1, 3}
+
+
+def test_main_several_inputs_get_a_folder_each(demo, tmp_path):
+    for name in ("a.mp4", "b.mp4"):
+        make_video(tmp_path / name, 3)
+    status, output = demo(tmp_path / "*.mp4", "--save", "json")
+    assert (status, files(output)) == (0, ["a/tracks.json", "b/tracks.json"])
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ("absent.mp4", "absent.mp4: not found"),
+        ("*.xyz", "a pattern that matches something"),
+        ("empty", "images or videos, got none in"),
+        ("corrupt.mp4", "corrupt.mp4: Invalid data"),
+    ],
+)
+def test_main_bad_input_is_reported_and_the_others_still_run(demo, tmp_path, capsys, bad, message):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "corrupt.mp4").write_bytes(b"no video" * 99)
+    make_video(tmp_path / "good.mp4", 3)
+    status, output = demo(tmp_path / bad, tmp_path / "good.mp4")
+    assert status == 1
+    assert files(output) == ["good/overlay.mp4", "good/tracks.json"]
+    assert len(list(VideoFile(output / "good/overlay.mp4"))) == 3
+    errors = [line for line in capsys.readouterr().err.splitlines() if "[ERROR" in line]
+    assert len(errors) == 1
+    assert message in errors[0]
+
+
+def test_main_only_a_bad_input_writes_nothing(demo, tmp_path):
+    status, output = demo(tmp_path / "absent.mp4")
+    assert status == 1
+    assert not output.exists()
+
+
+def test_main_nothing_detected_succeeds_with_one_warning(demo, tmp_path, capsys):
+    make_video(tmp_path / "a.mp4", 3)
+    status, output = demo(
+        tmp_path / "a.mp4", "--score-threshold", "0.99", "--opts", "MODEL.WEIGHTS", "x"
+    )
+    assert status == 0
+    assert files(output) == ["overlay.mp4", "tracks.json"]
+    assert capsys.readouterr().err.count("[WARNING") == 1
+
+
+def test_main_damaged_weights_are_reported(demo, tmp_path, capsys, monkeypatch):
+    def fail(cfg):
+        raise CheckpointError("weights of another model")
+
+    monkeypatch.setattr(video_demo.model_zoo, "load_model", fail)
+    make_video(tmp_path / "a.mp4", 3)
+    status, _ = demo(tmp_path / "a.mp4")
+    assert status == 1
+    assert "weights of another model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("opts", [("NO.KEY", "1"), ("MODEL.DEVICE",)])
+def test_main_wrong_option_is_reported(demo, tmp_path, capsys, opts):
+    make_video(tmp_path / "a.mp4", 3)
+    status, _ = demo(tmp_path / "a.mp4", "--opts", *opts)
+    assert status == 1
+    assert "[ERROR" in capsys.readouterr().err
+
+
+def test_main_absent_config_file_is_reported(demo, tmp_path, capsys):
+    make_video(tmp_path / "a.mp4", 3)
+    status, _ = demo(tmp_path / "a.mp4", config_file=tmp_path / "absent.yaml")
+    assert status == 1
+    assert "absent.yaml" in capsys.readouterr().err
+
+
+def test_main_unknown_save_is_refused(demo, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        demo(tmp_path / "a.mp4", "--save", "overlay,gif")
+    assert "got 'gif'" in capsys.readouterr().err
