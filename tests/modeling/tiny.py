@@ -60,6 +60,8 @@ def tiny_config(*changes: Any) -> CfgNode:
         True,
         "INPUT.AMODAL.CLIP_LEN",
         2,
+        "INPUT.AMODAL.NUM_CLIPS",
+        2,
     ]
     cfg.merge_from_list([*TINY_KEYS, *keys, *changes])
     return cfg

@@ -94,6 +94,8 @@ class VideoCriterion(nn.Module):
         self.points, self.match = points, match
         self.deep_supervision, self.clip_class_weight = deep_supervision, clip_class_weight
 
+    empty_weight: Tensor
+
     def forward(self, output: VideoOutput, targets: list[VideoTarget]) -> dict[str, Tensor]:
         """Compute weighted losses.
 

@@ -14,7 +14,7 @@ from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
 from torch import Tensor, nn
 
 from amodal2.modeling.a2vis.criterion import VideoCriterion, VideoOutput, VideoTarget
-from amodal2.modeling.a2vis.head import A2VISHead, build_a2vis_head
+from amodal2.modeling.a2vis.head import A2VISHead, ClipResult, build_a2vis_head
 from amodal2.modeling.a2vis.padding import pad_to_multiple, valid_area
 from amodal2.modeling.a2vis.targets import SampleBatch, collect_batch
 from amodal2.modeling.mask_classification.criterion import MaskTarget, PointLoss, SetCriterion
@@ -51,6 +51,7 @@ class A2VIS(nn.Module):
         pixel_std: RGB standard deviation, 0..255.
         size_divisibility: inputs are padded to a multiple of this.
         clip_len: frames per clip N_c.
+        sample_len: frames of a training sample; shorter samples repeat their last frame.
         train_level: "frame" or "video".
         freeze_detector: keep the frame detector fixed at video level.
         detector_loss: add the frame detector's losses at video level.
@@ -79,6 +80,7 @@ class A2VIS(nn.Module):
         pixel_std: list[float],
         size_divisibility: int = 32,
         clip_len: int = 3,
+        sample_len: int = 15,
         train_level: str = "video",
         freeze_detector: bool = True,
         detector_loss: bool = False,
@@ -102,7 +104,8 @@ class A2VIS(nn.Module):
         self.criterion, self.video_criterion = criterion, video_criterion
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-        self.size_divisibility, self.clip_len = size_divisibility, clip_len
+        self.size_divisibility = size_divisibility
+        self.clip_len, self.sample_len = clip_len, sample_len
         self.train_level, self.detector_loss = train_level, detector_loss
         self.freeze_detector = freeze_detector and train_level == "video"
         self.detach_every, self.aux_clip_loss = detach_every, aux_clip_loss
@@ -163,6 +166,7 @@ class A2VIS(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
             "size_divisibility": former.SIZE_DIVISIBILITY,
             "clip_len": cfg.INPUT.AMODAL.CLIP_LEN,
+            "sample_len": cfg.INPUT.AMODAL.CLIP_LEN * cfg.INPUT.AMODAL.NUM_CLIPS,
             "train_level": node.TRAIN_LEVEL,
             "freeze_detector": node.FREEZE_DETECTOR,
             "detector_loss": node.DETECTOR_LOSS,
@@ -173,6 +177,9 @@ class A2VIS(nn.Module):
             "union_visible": cfg.TEST.AMODAL.UNION_VISIBLE,
             "test_amp": cfg.TEST.AMODAL.AMP,
         }
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     @property
     def device(self) -> torch.device:
@@ -207,7 +214,9 @@ class A2VIS(nn.Module):
         """
         if not self.training:
             return [self._predict_video(video) for video in batched_inputs]
-        batch = collect_batch(batched_inputs, self._normalise, self.size_divisibility)
+        batch = collect_batch(
+            batched_inputs, self._normalise, self.size_divisibility, self.sample_len
+        )
         if self.train_level == "frame":
             return self._frame_losses(batch)
         return self._video_losses(batch)
@@ -223,34 +232,23 @@ class A2VIS(nn.Module):
         output, fine = self._detect(batch.images.flatten(0, 1), predict=self.detector_loss)
         queries = output.queries[-1].unflatten(0, (videos, frames))
         features = self.vita_module.mask_features(fine).unflatten(0, (videos, frames))
-        valid = batch.valid_at(features.shape[-2:])
+        valid = batch.valid_at((features.shape[-2], features.shape[-1]))
         targets = batch.video_targets()
         losses: dict[str, Tensor] = {}
-        prototypes, results, clip_classes, lengths = None, [], [], []
+        prototypes: Tensor | None = None
+        results: list[ClipResult] = []
         for i, start in enumerate(range(0, frames, self.clip_len)):
             clip = slice(start, start + self.clip_len)
             clip_queries = self.vita_module(queries[None, :, clip])
-            if self.detach_every and i and i % self.detach_every == 0:
+            if prototypes is not None and self.detach_every and i % self.detach_every == 0:
                 prototypes = prototypes.detach()
             result = self.a2vis(prototypes, clip_queries.queries[-1, 0], features[:, clip], valid)
             prototypes = result.carried
             results.append(result)
-            lengths.append(result.visible_logits.shape[2])
-            if self.video_criterion.clip_class_weight and start + self.clip_len < frames:
-                clip_classes.append(self.a2vis.classify(prototypes))
             if self.aux_clip_loss:
                 aux = self._clip_losses(clip_queries, features[:, clip], targets, clip)
-                losses.update({f"{name}_clip{i}": x for name, x in aux.items()})
-        layers = zip(*(r.amodal_logits for r in results), strict=True)
-        amodal = [torch.cat(steps, dim=2) for steps in layers]
-        video = VideoOutput(
-            self.a2vis.classify(prototypes),
-            torch.cat([r.visible_logits for r in results], dim=2),
-            amodal,
-            clip_classes,
-            lengths,
-        )
-        losses.update(self.video_criterion(video, targets))
+                losses = {name: losses.get(name, 0.0) + x for name, x in aux.items()}
+        losses.update(self.video_criterion(self._join_clips(results), targets))
         if self.detector_loss:
             detector = self.criterion(output.predictions, batch.frame_targets())
             losses.update(
@@ -258,13 +256,28 @@ class A2VIS(nn.Module):
             )
         return losses
 
+    def _join_clips(self, results: list[ClipResult]) -> VideoOutput:
+        """Put the clips of a batch of videos behind one another and classify the prototypes."""
+        amodal = zip(*(r.amodal_logits for r in results), strict=True)
+        earlier = results[:-1] if self.video_criterion.clip_class_weight else []
+        return VideoOutput(
+            class_logits=self.a2vis.classify(results[-1].carried),
+            visible_logits=torch.cat([r.visible_logits for r in results], dim=2),
+            amodal_logits=[torch.cat(steps, dim=2) for steps in amodal],
+            clip_class_logits=[self.a2vis.classify(r.carried) for r in earlier],
+            clip_lengths=[r.visible_logits.shape[2] for r in results],
+        )
+
     def _clip_losses(
         self, queries: ClipQueries, features: Tensor, targets: list[VideoTarget], clip: slice
     ) -> dict[str, Tensor]:
         """VITA's losses on the visible masks of one clip, by object decoder layer."""
+        classes, embeddings = queries.class_logits, queries.mask_embed
+        if classes is None or embeddings is None:
+            raise ValueError("A2VIS: expected a vita_module with heads for AUX_CLIP_LOSS, got none")
         predictions = [
             MaskPrediction(logits[0], torch.einsum("bnc,btchw->bnthw", embed[0], features))
-            for logits, embed in zip(queries.class_logits, queries.mask_embed, strict=True)
+            for logits, embed in zip(classes, embeddings, strict=True)
         ]
         clip_targets = []
         for target in targets:
@@ -295,11 +308,14 @@ class A2VIS(nn.Module):
         images = self._normalise(frames)
         height, width = images.shape[-2:]
         images = pad_to_multiple(images, self.size_divisibility)
+        padded = (images.shape[-2], images.shape[-1])
         with self._test_autocast():
             output, fine = self._detect(images, predict=False)
             clip_queries = self.vita_module(output.queries[-1][None, None])
             features = self.vita_module.mask_features(fine)[None]
-            valid = valid_area((height, width), images.shape[-2:], features.shape[-2:], images)
+            valid = valid_area(
+                (height, width), padded, (features.shape[-2], features.shape[-1]), fine
+            )
             result = self.a2vis(
                 state.prototypes, clip_queries.queries[-1, 0], features, valid[None]
             )
@@ -307,7 +323,7 @@ class A2VIS(nn.Module):
         clip = ClipOutput(
             visible_logits=result.visible_logits[0].float(),
             amodal_logits=amodal,
-            padded_size=tuple(images.shape[-2:]),
+            padded_size=padded,
             image_size=(height, width),
         )
         return clip, A2VISState(result.carried.float())

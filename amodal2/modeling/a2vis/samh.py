@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from amodal2.layers import MLP, FFNLayer, MultiheadAttention, sine_position_3d
@@ -121,8 +122,7 @@ class SAMH(nn.Module):
         self.pos_enc, self.pool, self.feat_pos = pos_enc, attn_stride // 4, feat_pos
         self.adapter = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(num_convs))
         for conv in self.adapter:
-            nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
-            nn.init.zeros_(conv.bias)
+            weight_init.c2_msra_fill(conv)
         self.adapter_norm = nn.ModuleList(
             nn.GroupNorm(32, dim) for _ in range(num_convs - 1 if norm else 0)
         )

@@ -62,14 +62,17 @@ class SampleBatch:
         Returns:
             Tensor[B, h, w]: bool.
         """
-        padded = tuple(self.images.shape[-2:])
+        padded = (self.images.shape[-2], self.images.shape[-1])
         return torch.stack(
             [valid_area(size, padded, map_size, self.images) for size in self.image_sizes]
         )
 
 
 def collect_batch(
-    samples: list[dict[str, Any]], normalise: Callable[[Tensor], Tensor], multiple: int
+    samples: list[dict[str, Any]],
+    normalise: Callable[[Tensor], Tensor],
+    multiple: int,
+    length: int,
 ) -> SampleBatch:
     """Pad samples to one size and length.
 
@@ -80,14 +83,18 @@ def collect_batch(
         normalise: maps frames (Tensor[T, 3, H, W], 0..255) to normalised images on the model's
             device.
         multiple: padded sizes are a multiple of this.
+        length: least number of frames, the same in every process.
 
     Returns:
         SampleBatch: the batch.
     """
-    length = max(len(s["frames"]) for s in samples)
+    length = max(length, *(len(s["frames"]) for s in samples))
     sizes = [tuple(s["frames"].shape[-2:]) for s in samples]
     height, width = (-(-max(size[i] for size in sizes) // multiple) * multiple for i in (0, 1))
-    images, labels, visible, amodal = [], [], [], []
+    images: list[Tensor] = []
+    labels: list[Tensor] = []
+    visible: list[Tensor] = []
+    amodal: list[Tensor] = []
     for sample in samples:
         frames = normalise(sample["frames"])
         instances = sample["instances"]

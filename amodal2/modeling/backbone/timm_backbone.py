@@ -1,11 +1,13 @@
 """Any timm model with ``features_only`` as a Detectron2 backbone."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import timm
 from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from timm.models import FeatureInfo
 from torch import Tensor
 
 _NAMES = ("res2", "res3", "res4", "res5")
@@ -54,8 +56,8 @@ class TimmBackbone(Backbone):
                 f"and the levels {tuple(out_indices)}, got {name!r} ({error}); timm.list_models() "
                 "names them"
             ) from error
+        info = cast(FeatureInfo, body.feature_info)
         self.body = FrozenBatchNorm2d.convert_frozen_batchnorm(body) if freeze_bn else body
-        info = body.feature_info
         self._out_features = list(_NAMES)
         self._out_feature_channels = dict(zip(_NAMES, info.channels(), strict=True))
         self._out_feature_strides = dict(zip(_NAMES, info.reduction(), strict=True))

@@ -161,6 +161,8 @@ class SetCriterion(nn.Module):
         self.points = points
         self.deep_supervision = deep_supervision
 
+    empty_weight: Tensor
+
     def forward(
         self, predictions: list[MaskPrediction], targets: list[MaskTarget]
     ) -> dict[str, Tensor]:

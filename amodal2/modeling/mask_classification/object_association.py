@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from amodal2.layers import MLP, CrossAttentionLayer, FFNLayer, SelfAttentionLayer
@@ -85,8 +86,7 @@ class ObjectAssociation(nn.Module):
             FFNLayer(hidden_dim, hidden_ffn) for _ in range(dec_layers)
         )
         self.vita_mask_features = nn.Conv2d(mask_feature_dim, hidden_dim, 1)
-        nn.init.kaiming_uniform_(self.vita_mask_features.weight, a=1)
-        nn.init.zeros_(self.vita_mask_features.bias)
+        weight_init.c2_xavier_fill(self.vita_mask_features)
         self.decoder_norm = nn.LayerNorm(hidden_dim)
         self.query_feat = nn.Embedding(num_queries, hidden_dim)
         self.query_embed = nn.Embedding(num_queries, hidden_dim)

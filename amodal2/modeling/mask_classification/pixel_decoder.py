@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from detectron2.layers import Conv2d, ShapeSpec, get_norm
+from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from amodal2.layers import sine_position_2d
@@ -192,7 +193,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
             conv_dim, enc_hidden_dim, num_heads, enc_layers, 3, enc_points
         )
         self.mask_features = Conv2d(conv_dim, mask_dim, 1)
-        _init_conv(self.mask_features)
+        weight_init.c2_xavier_fill(self.mask_features)
         bias = norm == ""
         for i, name in enumerate(self.fpn_features, start=1):
             lateral = Conv2d(
@@ -208,7 +209,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
                 activation=F.relu,
             )
             for conv in (lateral, output):
-                _init_conv(conv)
+                weight_init.c2_xavier_fill(conv)
             self.add_module(f"adapter_{i}", lateral)
             self.add_module(f"layer_{i}", output)
 
@@ -245,12 +246,7 @@ class MSDeformAttnPixelDecoder(nn.Module):
 
 def _projection(in_channels: int, out_channels: int) -> nn.Sequential:
     conv = nn.Conv2d(in_channels, out_channels, 1)
-    nn.init.xavier_uniform_(conv.weight)
-    nn.init.zeros_(conv.bias)
+    weight, bias = conv.parameters()
+    nn.init.xavier_uniform_(weight)
+    nn.init.zeros_(bias)
     return nn.Sequential(conv, nn.GroupNorm(32, out_channels))
-
-
-def _init_conv(conv: nn.Conv2d) -> None:
-    nn.init.kaiming_uniform_(conv.weight, a=1)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from amodal2.layers import MLP, CrossAttentionLayer, FFNLayer, SelfAttentionLayer, sine_position_2d
@@ -88,8 +89,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 self.input_proj.append(nn.Sequential())
                 continue
             conv = nn.Conv2d(in_channels, hidden_dim, 1)
-            nn.init.kaiming_uniform_(conv.weight, a=1)
-            nn.init.zeros_(conv.bias)
+            weight_init.c2_xavier_fill(conv)
             self.input_proj.append(conv)
         self.class_embed = nn.Linear(hidden_dim, num_classes + 1)
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
