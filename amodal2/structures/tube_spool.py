@@ -64,9 +64,9 @@ class TubeSpool:
     """Takes clips one after the other and gives back the masks of the slots that matter.
 
     Masks are thresholded at logit 0 at output size; their mean probability is taken at the size of
-    the network input without its padding, over the positive pixels (VITA's rule). Amodal masks are empty before the first frame
-    whose visible mask has ``min_visible_px`` pixels (A2VIS, Sec. 3.1). Memory does not grow with
-    the video, apart from eight bytes per clip.
+    the network input without its padding, over the positive pixels (VITA's rule). Amodal masks are
+    empty before the first frame whose visible mask has ``min_visible_px`` pixels (A2VIS, Sec. 3.1).
+    Memory does not grow with the video, apart from eight bytes per clip.
     """
 
     def __init__(

@@ -57,7 +57,7 @@ def whole_logits(clips: list[ClipOutput], size: tuple[int, int]) -> dict[str, np
 def naive_masks(
     clips: list[ClipOutput], output: tuple[int, int], min_visible_px: int = 1, union: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return masks [N, T, H, W] of both kinds and each slot's mean probabilities, from whole frames."""
+    """Return masks [N, T, H, W] of both kinds and each slot's mean probabilities."""
     masks = {kind: values > 0 for kind, values in whole_logits(clips, output).items()}
     seen = masks["visible"].reshape(SLOTS, masks["visible"].shape[1], -1).sum(-1) >= min_visible_px
     seen = np.maximum.accumulate(seen, axis=1)
