@@ -169,6 +169,7 @@ def write_split(
                 "parameters or missing files; choose another folder or pass --force"
             )
         _remove_split(target, root)
+    _remove_leftovers(root, split)
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     tasks = [(spec, str(root), split, index) for index in range(count)]
@@ -220,6 +221,15 @@ def _remove_split(target: Path, root: Path) -> None:
         path = (root / name).resolve()
         if path.is_relative_to(inside):
             path.unlink(missing_ok=True)
+
+
+def _remove_leftovers(root: Path, split: str) -> None:
+    """Delete temporary files and folders that a killed run left behind."""
+    for path in [*root.glob(f".{split}_*"), *root.glob(f"flow/.{split}_*")]:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 _Task = tuple[DatasetSpec, str, str, int]
