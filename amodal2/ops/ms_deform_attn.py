@@ -166,7 +166,7 @@ def _backward_reference(
     attention_weights: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Differentiate ``_reference`` level by level."""
-    batch, queries, heads, levels, points = attention_weights.shape
+    batch, queries, heads, _, points = attention_weights.shape
     depth = value.shape[3]
     dtype = sampling_locations.dtype
     grad_value = torch.zeros_like(value, memory_format=torch.contiguous_format)

@@ -1,13 +1,18 @@
-// Vectors of 64 bytes, written once and compiled for several instruction sets.
+// Vectors whose code is written once and compiled for several instruction sets.
 //
 // A function marked AMODAL2_INLINE is inlined into its caller and so compiled for the caller's
-// instruction set. AMODAL2_TARGET_* mark such callers; `simd_level` tells which of them this
-// processor runs, as PyTorch sees it (ATEN_CPU_CAPABILITY lowers it). Needs GCC or Clang.
+// instruction set. AMODAL2_TARGET_AVX2 marks such a caller, and `has_avx2` tells whether this
+// processor runs it, as PyTorch sees it (ATEN_CPU_CAPABILITY=default denies it). Needs GCC or
+// Clang.
 #pragma once
 
-#include <cstdint>
-
 #include <ATen/Version.h>
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <type_traits>
+#include <utility>
 
 // Vectors are passed between inlined functions only, so how a call would pass them does not matter.
 #pragma GCC diagnostic ignored "-Wpsabi"
@@ -16,79 +21,86 @@
 
 #if defined(__x86_64__)
 #define AMODAL2_TARGET_AVX2 __attribute__((target("avx2,fma")))
-#define AMODAL2_TARGET_AVX512 \
-  __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")))
-#endif
-
-#if defined(__clang__)
-#define AMODAL2_SHUFFLE(index_type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define AMODAL2_SHUFFLE(index_type, a, b, ...) __builtin_shuffle(a, b, (index_type){__VA_ARGS__})
 #endif
 
 namespace amodal2 {
 
-enum class SimdLevel { kBaseline, kAvx2, kAvx512 };
-
-inline SimdLevel simd_level() {
-  static const SimdLevel level = [] {
-    const std::string name = at::get_cpu_capability();
-    if (name == "AVX512") return SimdLevel::kAvx512;
-    return name == "AVX2" ? SimdLevel::kAvx2 : SimdLevel::kBaseline;
+inline bool has_avx2() {
+  static const bool has = [] {
+    const std::string level = at::get_cpu_capability();
+    return level == "AVX2" || level == "AVX512";
   }();
-  return level;
+  return has;
 }
 
-constexpr int64_t kVectorBytes = 64;
-typedef float FloatVector __attribute__((vector_size(64), may_alias));
-typedef double DoubleVector __attribute__((vector_size(64), may_alias));
-typedef int32_t FloatIndex __attribute__((vector_size(64)));
-typedef int64_t DoubleIndex __attribute__((vector_size(64)));
-
-template <typename T>
-struct Vector;
-template <>
-struct Vector<float> {
-  typedef FloatVector type;
-  static constexpr int64_t kLanes = 16;
-};
-template <>
-struct Vector<double> {
-  typedef DoubleVector type;
-  static constexpr int64_t kLanes = 8;
+// A vector of kBytes bytes, and one of integers with as many lanes.
+template <typename T, int kBytes>
+struct Vector {
+  static constexpr int kLanes = kBytes / static_cast<int>(sizeof(T));
+  typedef std::conditional_t<sizeof(T) == 4, int32_t, int64_t> Integer;
+  typedef T type __attribute__((vector_size(kBytes), may_alias));
+  typedef Integer Integers __attribute__((vector_size(kBytes), may_alias));
 };
 
-// Lane j of pair<kSize>(a, b) is the sum of two lanes of a or b. Applied with kSize = 2, 4, ... up to
-// the number of lanes on a binary tree of vectors, it leaves the sum of vector j in lane j.
-template <int kSize>
-AMODAL2_INLINE FloatVector pair_sum(const FloatVector& a, const FloatVector& b) {
-  if constexpr (kSize == 2) {
-    return AMODAL2_SHUFFLE(FloatIndex, a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23) +
-        AMODAL2_SHUFFLE(FloatIndex, a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31);
-  } else if constexpr (kSize == 4) {
-    return AMODAL2_SHUFFLE(FloatIndex, a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27) +
-        AMODAL2_SHUFFLE(FloatIndex, a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-  } else if constexpr (kSize == 8) {
-    return AMODAL2_SHUFFLE(FloatIndex, a, b, 0, 1, 4, 5, 8, 9, 12, 13, 16, 17, 20, 21, 24, 25, 28, 29) +
-        AMODAL2_SHUFFLE(FloatIndex, a, b, 2, 3, 6, 7, 10, 11, 14, 15, 18, 19, 22, 23, 26, 27, 30, 31);
-  } else {
-    return AMODAL2_SHUFFLE(FloatIndex, a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30) +
-        AMODAL2_SHUFFLE(FloatIndex, a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
-  }
+// Loads from and stores to any address of the vector's lanes.
+template <typename V, typename T>
+AMODAL2_INLINE V load_vector(const T* from) {
+  V vector;
+  std::memcpy(&vector, from, sizeof(V));
+  return vector;
 }
 
-template <int kSize>
-AMODAL2_INLINE DoubleVector pair_sum(const DoubleVector& a, const DoubleVector& b) {
-  if constexpr (kSize == 2) {
-    return AMODAL2_SHUFFLE(DoubleIndex, a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
-        AMODAL2_SHUFFLE(DoubleIndex, a, b, 4, 5, 6, 7, 12, 13, 14, 15);
-  } else if constexpr (kSize == 4) {
-    return AMODAL2_SHUFFLE(DoubleIndex, a, b, 0, 1, 4, 5, 8, 9, 12, 13) +
-        AMODAL2_SHUFFLE(DoubleIndex, a, b, 2, 3, 6, 7, 10, 11, 14, 15);
-  } else {
-    return AMODAL2_SHUFFLE(DoubleIndex, a, b, 0, 2, 4, 6, 8, 10, 12, 14) +
-        AMODAL2_SHUFFLE(DoubleIndex, a, b, 1, 3, 5, 7, 9, 11, 13, 15);
-  }
+template <typename V, typename T>
+AMODAL2_INLINE void store_vector(T* to, const V& vector) {
+  std::memcpy(to, &vector, sizeof(V));
+}
+
+// Lists of lanes for `shuffle`: numbers from kLanes on are lanes of the second vector.
+template <int... kLane>
+using Lanes = std::integer_sequence<int, kLane...>;
+
+template <typename T, int kBytes, int... kLane>
+AMODAL2_INLINE typename Vector<T, kBytes>::type shuffle(
+    const typename Vector<T, kBytes>::type& a, const typename Vector<T, kBytes>::type& b,
+    Lanes<kLane...>) {
+#if defined(__clang__)
+  return __builtin_shufflevector(a, b, kLane...);
+#else
+  typedef typename Vector<T, kBytes>::Integer Index __attribute__((vector_size(kBytes)));
+  return __builtin_shuffle(a, b, Index{kLane...});
+#endif
+}
+
+// Every second lane of the two vectors in a row, from lane kFirst on.
+template <int kFirst, int... kLane>
+constexpr auto alternate_lanes(Lanes<kLane...>) {
+  return Lanes<(2 * kLane + kFirst)...>();
+}
+
+// Lanes of the two vectors in turn, from lane kFirst of both on.
+template <int kFirst, int... kLane>
+constexpr auto interleaved_lanes(Lanes<kLane...>) {
+  return Lanes<(kLane % 2 * static_cast<int>(sizeof...(kLane)) + kLane / 2 + kFirst)...>();
+}
+
+// One half of each group of kGroup lanes, the first for kOffset 0, the second for kGroup / 2.
+template <int kGroup, int kOffset, int... kLane>
+constexpr auto half_groups(Lanes<kLane...>) {
+  constexpr int kHalf = kGroup / 2;
+  return Lanes<(kLane / kHalf * kGroup + kLane % kHalf + kOffset)...>();
+}
+
+// Adds lanes of two vectors in pairs and returns as many sums as a vector has lanes. Applied to a
+// binary tree of vectors, with kCount (2, 4, ... up to the number of lanes) leaves below each node,
+// it puts the sum over the lanes of leaf j in lane j of the root.
+template <typename T, int kBytes, int kCount>
+AMODAL2_INLINE typename Vector<T, kBytes>::type pair_sums(
+    const typename Vector<T, kBytes>::type& a, const typename Vector<T, kBytes>::type& b) {
+  constexpr int kLanes = Vector<T, kBytes>::kLanes;
+  constexpr int kGroup = 2 * kLanes / kCount;  // lanes that hold parts of one leaf's sum
+  constexpr auto lanes = std::make_integer_sequence<int, kLanes>();
+  return shuffle<T, kBytes>(a, b, half_groups<kGroup, 0>(lanes)) +
+      shuffle<T, kBytes>(a, b, half_groups<kGroup, kGroup / 2>(lanes));
 }
 
 }  // namespace amodal2
