@@ -27,7 +27,8 @@ def add_a2vis_config(cfg: CfgNode) -> None:
     # object's slot in the first clip where it is visible (GenVIS's unified video label assignment,
     # never taking an assigned slot).
     node.MATCH = "video"
-    # Adds VITA's own clip losses on the visible masks of each clip (not in the paper).
+    # Adds VITA's class and mask losses on the visible masks, averaged over the clips (not in the
+    # paper; a substitute for starting from VITA's weights).
     node.AUX_CLIP_LOSS = False
     # Weight of a class loss on the prototypes after each clip, unseen objects being "no object"; 0
     # is off.

@@ -235,6 +235,7 @@ class A2VIS(nn.Module):
         valid = batch.valid_at((features.shape[-2], features.shape[-1]))
         targets = batch.video_targets()
         losses: dict[str, Tensor] = {}
+        num_clips = -(-frames // self.clip_len)
         prototypes: Tensor | None = None
         results: list[ClipResult] = []
         for i, start in enumerate(range(0, frames, self.clip_len)):
@@ -247,7 +248,7 @@ class A2VIS(nn.Module):
             results.append(result)
             if self.aux_clip_loss:
                 aux = self._clip_losses(clip_queries, features[:, clip], targets, clip)
-                losses = {name: losses.get(name, 0.0) + x for name, x in aux.items()}
+                losses = {name: losses.get(name, 0.0) + x / num_clips for name, x in aux.items()}
         losses.update(self.video_criterion(self._join_clips(results), targets))
         if self.detector_loss:
             detector = self.criterion(output.predictions, batch.frame_targets())
