@@ -65,9 +65,9 @@ def ms_deform_attn(
     """
     accumulate = _accumulate_dtype(value.dtype)
     shapes = [size for shape in spatial_shapes for size in shape]
-    return torch.ops.amodal2.ms_deform_attn(
-        value, shapes, sampling_locations.to(accumulate), attention_weights.to(accumulate)
-    )
+    locations, weights = sampling_locations.to(accumulate), attention_weights.to(accumulate)
+    _check(value, shapes, locations, weights)
+    return torch.ops.amodal2.ms_deform_attn(value, shapes, locations, weights)
 
 
 def _accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -111,12 +111,13 @@ def _check(
             f"sampling_locations, got {list(attention_weights.shape)}"
         )
     expected = _accumulate_dtype(value.dtype)
-    for label, other in (("sampling", sampling_locations), ("attention", attention_weights)):
+    tensors = {"sampling_locations": sampling_locations, "attention_weights": attention_weights}
+    for label, other in tensors.items():
         if other.dtype != expected:
-            raise TypeError(f"{name}: expected {label} tensor of {expected}, got {other.dtype}")
+            raise TypeError(f"{name}: expected {label} of type {expected}, got {other.dtype}")
         if other.device != value.device:
             raise ValueError(
-                f"{name}: expected {label} tensor on {value.device} like value, got {other.device}"
+                f"{name}: expected {label} on {value.device} like value, got {other.device}"
             )
 
 

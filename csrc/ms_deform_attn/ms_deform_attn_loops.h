@@ -191,8 +191,8 @@ AMODAL2_INLINE void forward_queries(const Problem<T>& p, int64_t begin, int64_t 
   }
 }
 
-// Multiplies rows with `grad` and adds up their lanes as far as a tree of kCount leaves goes. Leaf j
-// is corner j / 4 of sample j % 4 in `rows`.
+// Multiplies rows with `grad` and adds up their lanes as far as a tree of kCount leaves goes. Leaf
+// j is corner j / 4 of sample j % 4 in `rows`.
 template <typename T, int kBytes, int kBlocks, int kFirst, int kCount>
 AMODAL2_INLINE typename Vector<T, kBytes>::type dot_rows(
     const T* value, const typename Problem<T>::Integer* rows, int64_t stride,
