@@ -8,7 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from amodal2.modeling.mask_classification.criterion import PointLoss, class_loss, object_count
+from amodal2.modeling.mask_classification.criterion import (
+    PointLoss,
+    class_loss,
+    class_weights,
+    object_count,
+)
 from amodal2.modeling.mask_classification.matcher import MaskTerm, match_slots
 
 
@@ -86,8 +91,7 @@ class VideoCriterion(nn.Module):
         super().__init__()
         if match not in ("video", "clip"):
             raise ValueError(f"VideoCriterion: expected MATCH video or clip, got {match!r}")
-        weights = torch.ones(num_classes + 1)
-        weights[-1] = no_object_weight
+        weights = class_weights(num_classes, no_object_weight)
         self.register_buffer("empty_weight", weights, persistent=False)
         self.class_weight, self.mask_weight = class_weight, mask_weight
         self.amodal_weight, self.dice_weight = amodal_weight, dice_weight

@@ -109,20 +109,33 @@ class PointLoss:
         return bce, dice.sum()
 
 
-def class_loss(logits: Tensor, labels: Tensor, class_weights: Tensor) -> Tensor:
+def class_weights(num_classes: int, no_object_weight: float) -> Tensor:
+    """Return the weights of the cross entropy: 1 for objects.
+
+    Args:
+        num_classes: object classes K.
+        no_object_weight: weight of "no object".
+
+    Returns:
+        Tensor[K+1]: float32.
+    """
+    return torch.tensor([1.0] * num_classes + [no_object_weight])
+
+
+def class_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """Weighted cross entropy over all slots, divided by the mean weight sum of the ranks.
 
     Args:
         logits (Tensor[B, Q, K+1]): class predictions.
         labels (Tensor[B, Q]): int64 classes, K for "no object".
-        class_weights (Tensor[K+1]): weight of each class.
+        weights (Tensor[K+1]): weight of each class.
 
     Returns:
         Tensor[]: loss.
     """
     flat = logits.float().flatten(0, 1)
-    total = F.cross_entropy(flat, labels.flatten(), weight=class_weights, reduction="sum")
-    return total / mean_over_ranks(class_weights[labels].sum())
+    total = F.cross_entropy(flat, labels.flatten(), weight=weights, reduction="sum")
+    return total / mean_over_ranks(weights[labels].sum())
 
 
 class SetCriterion(nn.Module):
@@ -150,9 +163,7 @@ class SetCriterion(nn.Module):
         deep_supervision: bool = True,
     ) -> None:
         super().__init__()
-        weights = torch.ones(num_classes + 1)
-        weights[-1] = no_object_weight
-        self.register_buffer("empty_weight", weights)
+        self.register_buffer("empty_weight", class_weights(num_classes, no_object_weight))
         self.class_weight, self.mask_weight, self.dice_weight = (
             class_weight,
             mask_weight,
