@@ -156,7 +156,7 @@ def make_extension(kind: str, home: Path | None) -> Extension:
     from torch.utils.cpp_extension import CppExtension, CUDAExtension
 
     openmp = ["-fopenmp"] if sys.platform.startswith("linux") else []
-    optimise = ["/O2"] if sys.platform == "win32" else ["-O3"]
+    optimise = ["/O2"] if sys.platform == "win32" else ["-O3", "-g0"]
     options = {"include_dirs": [str(ROOT / "csrc")], "extra_link_args": openmp}
     if kind == "cpu":
         flags = {"cxx": optimise + openmp}
