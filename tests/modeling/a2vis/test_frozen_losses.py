@@ -43,5 +43,5 @@ def test_model_losses_are_frozen(changes: tuple, expected: dict[str, float]) -> 
     model = build_model(tiny_config(*changes)).train()
     fill(model)
     losses = model([make_sample(0), make_sample(1)])
-    found = {name: float(losses[name]) for name in expected}
+    found = {name: float(losses[name].detach()) for name in expected}
     assert found == pytest.approx(expected, rel=0.01)

@@ -61,7 +61,7 @@ def test_model_steps_on_one_sample_lower_the_loss(level: str) -> None:
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        totals.append(float(total))
+        totals.append(float(total.detach()))
     assert totals[-1] < 0.9 * totals[0]
 
 
@@ -156,6 +156,7 @@ def test_model_wrong_setting_is_named(changes: tuple, message: str) -> None:
         build(*changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["frame", "clip_losses"])
 def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: str) -> None:
     root = Path(__file__).resolve().parents[3]
