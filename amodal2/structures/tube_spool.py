@@ -66,7 +66,7 @@ class TubeSpool:
     Masks are thresholded at logit 0 at output size; their mean probability is taken at the size of
     the network input without its padding, over the positive pixels (VITA's rule). Amodal masks are
     empty before the first frame whose visible mask has ``min_visible_px`` pixels (A2VIS, Sec. 3.1).
-    Memory does not grow with the video, apart from eight bytes per clip.
+    Memory does not grow with the video, apart from sixteen bytes per clip.
     """
 
     def __init__(
