@@ -51,22 +51,26 @@ class CheckpointHook(HookBase):
     def after_step(self) -> None:
         """Save if this iteration is due."""
         done = self.trainer.iter + 1
-        state = {"iteration": self.trainer.iter, "seed": self.trainer.seed}
         if done == self.trainer.max_iter:
-            self.checkpointer.save("model_final", **state)
+            name = "model_final"
         elif self.period > 0 and done % self.period == 0:
-            self.checkpointer.save(f"model_{self.trainer.iter:07d}", **state)
+            name = f"model_{self.trainer.iter:07d}"
         else:
             return
+        self.checkpointer.save(name, iteration=self.trainer.iter, seed=self.trainer.seed)
         if comm.is_main_process():
-            self._remove_old()
+            self._remove_old(name)
 
-    def _remove_old(self) -> None:
-        """Delete the oldest numbered checkpoints, also those of earlier runs in the same folder."""
+    def _remove_old(self, written: str) -> None:
+        """Delete the oldest numbered checkpoints, also those of earlier runs in the same folder.
+
+        The file just written stays, whatever the others are called and the clock says.
+        """
         if self.keep <= 0:
             return
         files = [
             p for p in Path(self.checkpointer.save_dir).iterdir() if _NUMBERED.fullmatch(p.name)
         ]
-        for path in sorted(files, key=lambda p: int(p.stem.split("_")[1]))[: -self.keep]:
+        files.sort(key=lambda p: (p.stem == written, p.stat().st_mtime_ns, p.name))
+        for path in files[: -self.keep]:
             path.unlink(missing_ok=True)

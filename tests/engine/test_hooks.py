@@ -1,5 +1,7 @@
 """Hooks of the training loop."""
 
+import os
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -40,6 +42,16 @@ def test_checkpoint_hook_removes_those_of_an_earlier_process(tmp_path):
         "model_0000005.pth",
         "model_0000007.pth",
     ]
+
+
+@pytest.mark.parametrize("age", [3600, -3600])
+def test_checkpoint_hook_fresh_run_keeps_its_own_beside_higher_numbers(tmp_path, age):
+    old = tmp_path / "model_0009999.pth"
+    old.touch()
+    os.utime(old, (time.time() - age,) * 2)
+    run(CheckpointHook(AmodalCheckpointer(nn.Linear(1, 1), tmp_path), 2, keep=1), range(2))
+    assert [p.name for p in tmp_path.glob("*.pth")] == ["model_0000001.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
 
 
 def test_checkpoint_hook_removes_what_a_killed_process_left(tmp_path):
