@@ -8,6 +8,7 @@ Shapes: B images or videos, Q slots, N objects, T frames, K classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -71,9 +72,20 @@ class PointLoss:
         num_points: points P per mask and frame.
         oversample: candidates per point.
         importance: share of points chosen by uncertainty.
+
+    Raises:
+        ValueError: if ``oversample`` is below 1 or ``importance`` outside [0, 1].
     """
 
     def __init__(self, num_points: int, oversample: float, importance: float) -> None:
+        if not oversample >= 1:
+            raise ValueError(
+                f"PointLoss: expected OVERSAMPLE_RATIO to be at least 1, got {oversample}"
+            )
+        if not 0 <= importance <= 1:
+            raise ValueError(
+                f"PointLoss: expected IMPORTANCE_SAMPLE_RATIO in [0, 1], got {importance}"
+            )
         self.num_points, self.oversample, self.importance = num_points, oversample, importance
 
     def __call__(
@@ -141,6 +153,9 @@ def class_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
 class SetCriterion(nn.Module):
     """Class, mask and dice losses of query-based masks, matched anew for every prediction.
 
+    ``empty_weight`` is part of the state, as in the official files, but loading leaves it as
+    configured.
+
     Args:
         num_classes: object classes K.
         no_object_weight: weight of "no object" in the cross entropy.
@@ -195,6 +210,12 @@ class SetCriterion(nn.Module):
             for name, value in self._one(prediction, targets, count).items():
                 losses[name + suffix] = value
         return losses
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        key = prefix + "empty_weight"
+        if key in state_dict:
+            state_dict[key] = self.empty_weight
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def _one(
         self, prediction: MaskPrediction, targets: list[MaskTarget], count: Tensor

@@ -138,3 +138,28 @@ def test_set_criterion_deep_supervision_names_every_step(deep: bool, count: int)
     losses = criterion(deep_supervision=deep)([step] * 3, [target])
     assert len(losses) == count
     assert ("loss_dice_1" in losses) == deep
+
+
+def test_set_criterion_loading_keeps_the_configured_weights() -> None:
+    saved = criterion(no_object_weight=0.5).half().state_dict()
+    assert list(saved) == ["empty_weight"]
+    model = torch.nn.ModuleDict({"criterion": criterion(no_object_weight=0.1)})
+    model.load_state_dict({"criterion.empty_weight": saved["empty_weight"]})
+    weights = model["criterion"].empty_weight
+    assert weights.tolist() == torch.tensor([1.0, 1.0, 1.0, 0.1]).tolist()
+    assert float(saved["empty_weight"][-1]) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("oversample", "importance", "message"),
+    [
+        (0.9, 0.75, "OVERSAMPLE_RATIO to be at least 1, got 0.9"),
+        (3.0, -0.1, r"IMPORTANCE_SAMPLE_RATIO in \[0, 1\], got -0.1"),
+        (3.0, 1.5, r"IMPORTANCE_SAMPLE_RATIO in \[0, 1\], got 1.5"),
+    ],
+)
+def test_point_loss_wrong_share_is_named(
+    oversample: float, importance: float, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        PointLoss(64, oversample, importance)
