@@ -27,6 +27,10 @@ from amodal2.structures import fields
 from amodal2.utils.frames import open_frames
 
 _MAX_DRAWS = 8  # reference frames tried until one shows an object
+_BOXES_OF = {
+    fields.GT_VISIBLE_MASKS: fields.GT_VISIBLE_BOXES,
+    fields.GT_AMODAL_MASKS: fields.GT_AMODAL_BOXES,
+}
 
 
 @AMODAL_MAPPER_REGISTRY.register()
@@ -106,7 +110,8 @@ class ClipMapper:
             - training: "frames" (uint8 Tensor[T, 3, H, W], RGB), "instances" (list of T
               ``Instances`` with the same N tracks in the same order and the ``gt_*`` fields
               classes, ids, visible and amodal masks and boxes), "frame_indices" (list of T),
-              "sample_seed". N may be 0.
+              "sample_seed". N may be 0. If a track's annotations have no amodal masks, the sample
+              has neither amodal masks nor boxes.
             - test: "frames", a :class:`LazyFrames`.
         """
         sample = {key: dataset_dict[key] for key in ("video_id", "height", "width", "length")}
@@ -158,19 +163,22 @@ class ClipMapper:
             tracks = [track for track, kept in zip(tracks, seen, strict=True) if kept]
             visible = np.ascontiguousarray(visible[:, seen])
             first = first[seen]
-        amodal = _decode(tracks, "amodal_segmentations", indices, geometry, first)
+        masks = {fields.GT_VISIBLE_MASKS: visible}
+        if all(track.get("amodal_segmentations") is not None for track in tracks):
+            masks[fields.GT_AMODAL_MASKS] = _decode(
+                tracks, "amodal_segmentations", indices, geometry, first
+            )
+        boxes = {name: mask_boxes(value) for name, value in masks.items()}
         classes = torch.tensor([track["category_id"] for track in tracks], dtype=torch.int64)
         ids = torch.tensor([track["id"] for track in tracks], dtype=torch.int64)
-        visible_boxes, amodal_boxes = mask_boxes(visible), mask_boxes(amodal)
         frames = []
         for t in range(len(indices)):
             instances = Instances(geometry.size)
             instances.set(fields.GT_CLASSES, classes)
             instances.set(fields.GT_IDS, ids)
-            instances.set(fields.GT_VISIBLE_MASKS, torch.from_numpy(visible[t]))
-            instances.set(fields.GT_AMODAL_MASKS, torch.from_numpy(amodal[t]))
-            instances.set(fields.GT_VISIBLE_BOXES, Boxes(torch.from_numpy(visible_boxes[t])))
-            instances.set(fields.GT_AMODAL_BOXES, Boxes(torch.from_numpy(amodal_boxes[t])))
+            for name, value in masks.items():
+                instances.set(name, torch.from_numpy(value[t]))
+                instances.set(_BOXES_OF[name], Boxes(torch.from_numpy(boxes[name][t])))
             frames.append(instances)
         return frames
 

@@ -233,7 +233,7 @@ class A2VIS(nn.Module):
         queries = output.queries[-1].unflatten(0, (videos, frames))
         features = self.vita_module.mask_features(fine).unflatten(0, (videos, frames))
         valid = batch.valid_at((features.shape[-2], features.shape[-1]))
-        targets = batch.video_targets()
+        targets = batch.video_targets(with_amodal=self.a2vis.samh is not None)
         losses: dict[str, Tensor] = {}
         num_clips = -(-frames // self.clip_len)
         prototypes: Tensor | None = None

@@ -27,7 +27,8 @@ class SampleBatch:
         image_sizes: (height, width) of each sample before padding.
         labels (list of Tensor[M]): int64 classes of the objects of each sample.
         visible (list of Tensor[M, T, H, W]): bool.
-        amodal (list of Tensor[M, T, H, W]): bool.
+        amodal (list of Tensor[M, T, H, W] or None): bool; None for a sample without amodal masks.
+        video_ids: of the samples, for messages.
         seeds: seed of each sample's random points; None draws one.
     """
 
@@ -35,13 +36,32 @@ class SampleBatch:
     image_sizes: list[tuple[int, int]]
     labels: list[Tensor]
     visible: list[Tensor]
-    amodal: list[Tensor]
+    amodal: list[Tensor | None]
+    video_ids: list[int | None]
     seeds: list[int | None]
 
-    def video_targets(self) -> list[VideoTarget]:
-        """Return the targets of whole samples, with fresh generators."""
-        rows = zip(self.labels, self.visible, self.amodal, self.seeds, strict=True)
-        return [VideoTarget(a, v, m, sample_generator(seed)) for a, v, m, seed in rows]
+    def video_targets(self, *, with_amodal: bool = True) -> list[VideoTarget]:
+        """Return the targets of whole samples, with fresh generators.
+
+        Args:
+            with_amodal: False puts the visible masks where amodal masks are missing, for a model
+                that does not predict them.
+
+        Raises:
+            ValueError: if amodal masks are needed and a sample has none.
+        """
+        targets = []
+        for i, (visible, amodal) in enumerate(zip(self.visible, self.amodal, strict=True)):
+            if amodal is None and with_amodal:
+                raise ValueError(
+                    "SampleBatch.video_targets: expected amodal masks of every object at video "
+                    f"level, got objects without in video {self.video_ids[i]}; annotate "
+                    "amodal_segmentations, or set MODEL.A2VIS.SAMH.ENABLED False"
+                )
+            masks = visible if amodal is None else amodal
+            generator = sample_generator(self.seeds[i])
+            targets.append(VideoTarget(self.labels[i], visible, masks, generator))
+        return targets
 
     def frame_targets(self) -> list[MaskTarget]:
         """Return what is visible in every frame, in the order of the flattened images."""
@@ -94,17 +114,25 @@ def collect_batch(
     images: list[Tensor] = []
     labels: list[Tensor] = []
     visible: list[Tensor] = []
-    amodal: list[Tensor] = []
+    amodal: list[Tensor | None] = []
     for sample in samples:
         frames = normalise(sample["frames"])
         instances = sample["instances"]
         images.append(_fill(frames, 0, length, height, width))
         labels.append(instances[0].get(fields.GT_CLASSES).to(frames.device))
-        for target, name in ((visible, fields.GT_VISIBLE_MASKS), (amodal, fields.GT_AMODAL_MASKS)):
-            masks = torch.stack([x.get(name) for x in instances], dim=1).to(frames.device)
-            target.append(_fill(masks, 1, length, height, width))
+        masks = {
+            name: _fill(
+                torch.stack([x.get(name) for x in instances], dim=1).to(frames.device),
+                *(1, length, height, width),
+            )
+            for name in (fields.GT_VISIBLE_MASKS, fields.GT_AMODAL_MASKS)
+            if instances[0].has(name)
+        }
+        visible.append(masks[fields.GT_VISIBLE_MASKS])
+        amodal.append(masks.get(fields.GT_AMODAL_MASKS))
+    ids = [s.get("video_id") for s in samples]
     seeds = [s.get("sample_seed") for s in samples]
-    return SampleBatch(torch.stack(images), sizes, labels, visible, amodal, seeds)
+    return SampleBatch(torch.stack(images), sizes, labels, visible, amodal, ids, seeds)
 
 
 def _fill(x: Tensor, time_axis: int, length: int, height: int, width: int) -> Tensor:

@@ -148,6 +148,20 @@ def test_clip_mapper_crowd_and_unseen_tracks_are_left_out(video):
     assert stack(sample, fields.GT_AMODAL_MASKS).shape == (4, 0, *SIZE)
 
 
+def test_clip_mapper_video_without_amodal_masks_gives_visible_ones_only(video):
+    whole = make_mapper()(video, 5)
+    for track in video["annotations"]:
+        track["amodal_segmentations"] = None
+    sample = make_mapper()(video, 5)
+    for instances, expected in zip(sample["instances"], whole["instances"], strict=True):
+        assert not instances.has(fields.GT_AMODAL_MASKS)
+        assert not instances.has(fields.GT_AMODAL_BOXES)
+        visible = expected.get(fields.GT_VISIBLE_MASKS)
+        assert torch.equal(instances.get(fields.GT_VISIBLE_MASKS), visible)
+        boxes = expected.get(fields.GT_VISIBLE_BOXES).tensor
+        assert torch.equal(instances.get(fields.GT_VISIBLE_BOXES).tensor, boxes)
+
+
 def test_clip_mapper_draws_frames_that_show_an_object(video):
     for track in range(2):
         set_masks(video, track, "segmentations", None, range(1, LENGTH))

@@ -45,6 +45,28 @@ def test_model_every_trainable_parameter_gets_a_gradient(level: str) -> None:
     assert missing == []
 
 
+def visible_sample(seed: int) -> dict:
+    sample = make_sample(seed)
+    for instances in sample["instances"]:
+        instances.remove("gt_amodal_masks")
+    return sample
+
+
+@pytest.mark.parametrize("level", ["frame", "no_samh"])
+def test_model_without_amodal_head_trains_without_amodal_masks(level: str) -> None:
+    model = build(*_LEVELS[level])
+    losses = model([make_sample(0), visible_sample(1)])
+    expected = model([make_sample(0), make_sample(1)])
+    assert losses.keys() == expected.keys()
+    for name, loss in losses.items():
+        torch.testing.assert_close(loss, expected[name])
+
+
+def test_model_amodal_head_without_amodal_masks_raises() -> None:
+    with pytest.raises(ValueError, match=r"got objects without in video 1; .*SAMH.ENABLED False"):
+        build()([make_sample(0), visible_sample(1)])
+
+
 def test_model_video_loss_names_are_those_of_the_docs() -> None:
     names = set(build()([make_sample(0)]))
     amodal = {f"loss_amodal_{kind}{s}" for kind in ("mask", "dice") for s in ("", "_0", "_1")}
