@@ -1,16 +1,18 @@
 """Any timm model with ``features_only`` as a Detectron2 backbone."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import timm
 from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from timm.layers import BatchNormAct2d, freeze_batch_norm_2d
 from timm.models import FeatureInfo
-from torch import Tensor
+from torch import Tensor, nn
 
 _NAMES = ("res2", "res3", "res4", "res5")
+_STRIDES = [4, 8, 16, 32]
 
 
 class TimmBackbone(Backbone):
@@ -24,7 +26,8 @@ class TimmBackbone(Backbone):
         in_channels: channels of the input image.
 
     Raises:
-        ValueError: if the model is unknown, has no feature list, or not four indices are given.
+        ValueError: if the model is unknown, has no feature list, not four indices are given, or
+            their levels do not have the strides 4, 8, 16 and 32.
     """
 
     def __init__(
@@ -43,13 +46,7 @@ class TimmBackbone(Backbone):
                 f"{tuple(out_indices)}"
             )
         try:
-            body = timm.create_model(
-                name,
-                pretrained=pretrained,
-                features_only=True,
-                out_indices=tuple(out_indices),
-                in_chans=in_channels,
-            )
+            body = _create_body(name, pretrained, tuple(out_indices), in_channels)
         except (RuntimeError, IndexError, AssertionError) as error:
             raise ValueError(
                 "TimmBackbone: expected MODEL.TIMM.NAME to be a timm model with features_only "
@@ -57,10 +54,16 @@ class TimmBackbone(Backbone):
                 "names them"
             ) from error
         info = cast(FeatureInfo, body.feature_info)
-        self.body = FrozenBatchNorm2d.convert_frozen_batchnorm(body) if freeze_bn else body
+        if info.reduction() != _STRIDES:
+            raise ValueError(
+                f"TimmBackbone: expected levels of the strides {_STRIDES}, got {info.reduction()} "
+                f"of {name!r}; choose other MODEL.TIMM.OUT_INDICES"
+            )
+        self._channels_last = getattr(body, "output_fmt", "NCHW") == "NHWC"
+        self.body = _freeze_batch_norm(body) if freeze_bn else body
         self._out_features = list(_NAMES)
         self._out_feature_channels = dict(zip(_NAMES, info.channels(), strict=True))
-        self._out_feature_strides = dict(zip(_NAMES, info.reduction(), strict=True))
+        self._out_feature_strides = dict(zip(_NAMES, _STRIDES, strict=True))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Compute the pyramid.
@@ -71,7 +74,35 @@ class TimmBackbone(Backbone):
         Returns:
             dict[str, Tensor[B, c, H/s, W/s]]: res2 … res5.
         """
-        return dict(zip(_NAMES, self.body(x), strict=True))
+        levels = self.body(x)
+        if self._channels_last:
+            levels = [level.permute(0, 3, 1, 2).contiguous() for level in levels]
+        return dict(zip(_NAMES, levels, strict=True))
+
+
+def _create_body(
+    name: str, pretrained: bool, out_indices: tuple[int, ...], in_channels: int
+) -> nn.Module:
+    """Create the feature model; the many that know no ``strict_img_size`` take any size anyway."""
+    options: dict[str, Any] = {
+        "pretrained": pretrained,
+        "features_only": True,
+        "out_indices": out_indices,
+        "in_chans": in_channels,
+    }
+    try:
+        return timm.create_model(name, strict_img_size=False, **options)
+    except TypeError:
+        return timm.create_model(name, **options)
+
+
+def _freeze_batch_norm(module: nn.Module) -> nn.Module:
+    """Fix batch normalisation; the layers of timm that also activate keep their activation."""
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BatchNormAct2d):
+                parent.add_module(name, freeze_batch_norm_2d(child))
+    return FrozenBatchNorm2d.convert_frozen_batchnorm(module)
 
 
 @BACKBONE_REGISTRY.register()
