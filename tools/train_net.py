@@ -15,6 +15,7 @@ import argparse
 
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
+from torch import nn
 
 import amodal2.data.datasets
 import amodal2.modeling  # noqa: F401 registers the systems
@@ -71,16 +72,29 @@ def load_config(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def load_model(cfg: CfgNode, *, resume: bool) -> nn.Module:
+    """Build the model with the weights that are evaluated, which must fit exactly."""
+    model = build_model(cfg)
+    checkpointer = AmodalCheckpointer(model, cfg.OUTPUT_DIR)
+    source = cfg.MODEL.WEIGHTS
+    if resume and checkpointer.has_checkpoint():
+        source = checkpointer.get_checkpoint_file()
+    if not source:
+        raise ValueError(
+            "train_net: expected weights to evaluate, got an empty MODEL.WEIGHTS; append "
+            "MODEL.WEIGHTS FILE to the command line"
+        )
+    checkpointer.load(source, checkpointables=[])
+    checkpointer.last_report.require_exact(source)
+    return model
+
+
 def main(args: argparse.Namespace) -> None:
     """Train or evaluate in this process."""
     cfg = load_config(args)
     start_run(cfg)
     if args.eval_only:
-        model = build_model(cfg)
-        AmodalCheckpointer(model, cfg.OUTPUT_DIR).resume_or_load(
-            cfg.MODEL.WEIGHTS, resume=args.resume
-        )
-        AmodalTrainer.test(cfg, model)
+        AmodalTrainer.test(cfg, load_model(cfg, resume=args.resume))
         return
     trainer = AmodalTrainer(cfg)
     trainer.resume_or_load(resume=args.resume)

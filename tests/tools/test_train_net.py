@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.toy import restored_loggers, toy_config
+from amodal2.checkpoint import AmodalCheckpointer
+from amodal2.config import get_cfg
+from amodal2.utils.errors import CheckpointError
+from tests.engine.toy import ToySystem, restored_loggers, toy_config
 
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
 
@@ -36,6 +39,50 @@ def test_train_net_trains_and_resumes(tool, tmp_path):
         assert (tmp_path / "out" / "model_final.pth").exists()
         tool.main(tool.parse_arguments([*args, "--resume", "SOLVER.MAX_ITER", "4"]))
     assert '"iteration": 3' in (tmp_path / "out" / "metrics.json").read_text()
+
+
+@pytest.fixture
+def evaluated(tool, tmp_path, monkeypatch):
+    """Return a function that runs --eval-only with more arguments and gives the tested models."""
+    cfg = toy_config(tmp_path / "data", tmp_path / "out")
+    (tmp_path / "c.yaml").write_text(cfg.dump())
+    models = []
+    monkeypatch.setattr(tool.AmodalTrainer, "test", lambda cfg, model: models.append(model))
+
+    def run(*arguments):
+        args = ["--config-file", str(tmp_path / "c.yaml"), "--eval-only", *map(str, arguments)]
+        with restored_loggers():
+            tool.main(tool.parse_arguments(args))
+        return models
+
+    return run
+
+
+def test_train_net_evaluates_the_weights_or_the_last_checkpoint(tmp_path, evaluated):
+    for name, folder in (("given", tmp_path), ("model_0000001", tmp_path / "out")):
+        folder.mkdir(exist_ok=True)
+        model = ToySystem(get_cfg())
+        model.head.bias.data.fill_(len(name))
+        AmodalCheckpointer(model, folder).save(name)
+    weights = ("MODEL.WEIGHTS", tmp_path / "given.pth")
+    evaluated(*weights)
+    evaluated("--resume", *weights)
+    models = evaluated("--resume")
+    assert [model.head.bias[0].item() for model in models] == [5, 13, 13]
+
+
+def test_train_net_evaluation_without_weights_raises(evaluated):
+    for options in ([], ["--resume"]):
+        with pytest.raises(ValueError, match=r"got an empty MODEL\.WEIGHTS; append"):
+            evaluated(*options)
+
+
+def test_train_net_evaluation_of_weights_that_do_not_fit_raises(tmp_path, evaluated):
+    model = ToySystem(get_cfg())
+    del model.table
+    AmodalCheckpointer(model, tmp_path).save("other")
+    with pytest.raises(CheckpointError, match=r"1 missing from the file: table\.weight"):
+        evaluated("MODEL.WEIGHTS", tmp_path / "other.pth")
 
 
 def test_train_net_is_small_and_knows_no_model(tool):
