@@ -12,6 +12,7 @@ import amodal2.modeling  # noqa: F401 registers the systems
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.checkpoint.zoo_path import PREFIX, shipped_weights
 from amodal2.config import get_cfg
+from amodal2.utils.device import available_device
 
 _HERE = Path(__file__).resolve().parent
 # In an installed package the configs lie beside this file, in the repository at its root.
@@ -87,7 +88,8 @@ def get(name: str, trained: bool = True, device: str | None = None) -> nn.Module
     Args:
         name: path of its config below ``configs/``.
         trained: load the weights that the config names; they must fit exactly.
-        device: where to put it; None takes ``MODEL.DEVICE`` of the config.
+        device: where to put it; None takes ``MODEL.DEVICE`` of the config, or the CPU if that is a
+            GPU and there is none.
 
     Returns:
         nn.Module: the model.
@@ -96,8 +98,7 @@ def get(name: str, trained: bool = True, device: str | None = None) -> nn.Module
         CheckpointError: if the weights do not fit.
     """
     cfg = get_config(name, trained)
-    if device is not None:
-        cfg.MODEL.DEVICE = device
+    cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE) if device is None else device
     if trained:
         cfg.MODEL.WEIGHTS = get_checkpoint(name)
     return load_model(cfg)

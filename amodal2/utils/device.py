@@ -1,4 +1,4 @@
-"""Choice of the device for command-line programs; library code takes its device from its inputs."""
+"""Choice of the device for programs and the model zoo; other code takes it from its inputs."""
 
 from __future__ import annotations
 

@@ -47,6 +47,16 @@ def test_model_zoo_get_untrained_needs_no_weights(zoo):
     assert model_zoo.get_config("toy/toy.yaml", trained=False).MODEL.WEIGHTS == ""
 
 
+def test_model_zoo_get_takes_the_cpu_only_if_no_device_is_named(zoo, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = tmp_path / "configs" / "toy" / "gpu.yaml"
+    config.write_text("_BASE_: Base-Toy.yaml\nMODEL:\n  DEVICE: cuda\n")
+    model = model_zoo.get("toy/gpu.yaml", trained=False)
+    assert model.head.weight.device.type == "cpu"
+    model = model_zoo.get("toy/gpu.yaml", trained=False, device="meta")
+    assert model.head.weight.device.type == "meta"
+
+
 def test_model_zoo_get_weights_of_another_model_raise(zoo):
     class Other(ToySystem):
         def __init__(self, cfg):
