@@ -58,6 +58,8 @@ def tiny_config(*changes: Any) -> CfgNode:
         True,
         "MODEL.SEM_SEG_HEAD.AMP",
         True,
+        "INPUT.FORMAT",
+        "RGB",
         "INPUT.AMODAL.CLIP_LEN",
         2,
         "INPUT.AMODAL.NUM_CLIPS",

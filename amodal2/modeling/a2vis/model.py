@@ -116,6 +116,11 @@ class A2VIS(nn.Module):
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Translate a configuration into constructor arguments."""
+        if cfg.INPUT.FORMAT != "RGB":
+            raise ValueError(
+                f"A2VIS: expected INPUT.FORMAT RGB, got {cfg.INPUT.FORMAT!r}; frames are read as "
+                "RGB, so set it and the order of MODEL.PIXEL_MEAN and MODEL.PIXEL_STD accordingly"
+            )
         backbone = build_backbone(cfg)
         node, former, vita = cfg.MODEL.A2VIS, cfg.MODEL.MASK_FORMER, cfg.MODEL.VITA
         num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
@@ -251,7 +256,7 @@ class A2VIS(nn.Module):
                 losses = {name: losses.get(name, 0.0) + x / num_clips for name, x in aux.items()}
         losses.update(self.video_criterion(self._join_clips(results), targets))
         if self.detector_loss:
-            detector = self.criterion(output.predictions, batch.frame_targets())
+            detector = self.criterion(output.predictions, batch.frame_targets(stream=1))
             losses.update(
                 {name.replace("loss_", "loss_frame_", 1): x for name, x in detector.items()}
             )
@@ -394,6 +399,11 @@ class A2VIS(nn.Module):
         if self.train_level == "frame":
             yield from self.vita_module.parameters()
             yield from self.a2vis.parameters()
-        elif self.aux_clip_loss:
+            return
+        if self.a2vis.init == "first_clip" and self.sample_len <= self.clip_len:
+            yield from self.a2vis.update.parameters()
+            if self.a2vis.samh is None or not self.a2vis.samh.pos_enc:
+                yield from self.a2vis.global_query_embed.parameters()
+        if self.aux_clip_loss:
             yield from self.vita_module.sim_embed_frame.parameters()
             yield from self.vita_module.sim_embed_clip.parameters()

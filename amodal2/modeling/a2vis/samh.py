@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from amodal2.layers import MLP, FFNLayer, MultiheadAttention, sine_position_3d
 from amodal2.modeling.a2vis.visible_mask_head import dot_product_masks
 
+_NORM_GROUPS = 32
+
 
 @dataclass
 class SAMHOutput:
@@ -117,6 +119,8 @@ class SAMH(nn.Module):
         _check("NUM_LAYERS", num_layers >= 1, "at least 1", num_layers)
         _check("NUM_CONVS", num_convs >= 2 and num_convs % 2 == 0, "an even number", num_convs)
         _check("NORM", norm in ("", "GN"), '"" or "GN"', norm)
+        width_fits = norm != "GN" or dim % _NORM_GROUPS == 0
+        _check("NORM", width_fits, f'"" unless the width is a multiple of {_NORM_GROUPS}', norm)
         _check("ATTN_STRIDE", attn_stride in (4, 8, 16), "4, 8 or 16", attn_stride)
         self.num_layers, self.use_vspm, self.use_aspm = num_layers, use_vspm, use_aspm
         self.pos_enc, self.pool, self.feat_pos = pos_enc, attn_stride // 4, feat_pos
@@ -124,7 +128,7 @@ class SAMH(nn.Module):
         for conv in self.adapter:
             weight_init.c2_msra_fill(conv)
         self.adapter_norm = nn.ModuleList(
-            nn.GroupNorm(32, dim) for _ in range(num_convs - 1 if norm else 0)
+            nn.GroupNorm(_NORM_GROUPS, dim) for _ in range(num_convs - 1 if norm else 0)
         )
         self.mask_embed = MLP(dim, dim, dim, 3)
         self.layers = nn.ModuleList(

@@ -63,11 +63,18 @@ class SampleBatch:
             targets.append(VideoTarget(self.labels[i], visible, masks, generator))
         return targets
 
-    def frame_targets(self) -> list[MaskTarget]:
-        """Return what is visible in every frame, in the order of the flattened images."""
+    def frame_targets(self, stream: int = 0) -> list[MaskTarget]:
+        """Return what is visible in every frame, in the order of the flattened images.
+
+        Args:
+            stream: sequence of random points; those of :meth:`video_targets` are of stream 0.
+
+        Returns:
+            list of MaskTarget: one per image.
+        """
         targets = []
         for labels, visible, seed in zip(self.labels, self.visible, self.seeds, strict=True):
-            generator = sample_generator(seed)
+            generator = sample_generator(seed, stream)
             for masks in visible.unbind(1):
                 seen = masks.flatten(1).any(1)
                 targets.append(MaskTarget(labels[seen], masks[seen][:, None], generator))

@@ -55,7 +55,8 @@ def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> M
         MaskFormerHead: the head.
 
     Raises:
-        ValueError: if a feature of IN_FEATURES is not among the backbone's outputs.
+        ValueError: if a feature of IN_FEATURES is not among the backbone's outputs, or DEC_LAYERS
+            leaves no decoder layer.
     """
     head, former = cfg.MODEL.SEM_SEG_HEAD, cfg.MODEL.MASK_FORMER
     missing = [name for name in head.IN_FEATURES if name not in input_shape]
@@ -64,6 +65,11 @@ def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> M
             f"build_mask_former_head: expected backbone features {head.IN_FEATURES}, got "
             f"{sorted(input_shape)}; set the backbone's OUT_FEATURES or "
             "MODEL.SEM_SEG_HEAD.IN_FEATURES"
+        )
+    if former.DEC_LAYERS < 2:
+        raise ValueError(
+            "build_mask_former_head: expected MODEL.MASK_FORMER.DEC_LAYERS to be at least 2, got "
+            f"{former.DEC_LAYERS}; the learnable queries count as one"
         )
     pixel_decoder = MSDeformAttnPixelDecoder(
         {name: input_shape[name] for name in head.IN_FEATURES},

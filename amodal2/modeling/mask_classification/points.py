@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+_STREAM_STEP = 0x9E3779B97F4A7C15  # odd, far from any difference of two samples' seeds
+
 
 def sample_points(maps: Tensor, points: Tensor) -> Tensor:
     """Sample maps bilinearly, with zeros outside.
@@ -70,11 +72,12 @@ def uncertain_points(
     return torch.cat((chosen, rest), dim=1)
 
 
-def sample_generator(seed: int | None) -> torch.Generator:
-    """Make the generator of one training sample.
+def sample_generator(seed: int | None, stream: int = 0) -> torch.Generator:
+    """Make a generator of one training sample.
 
     Args:
         seed: the sample's seed; None draws one from torch's global state.
+        stream: number of an independent sequence of draws of the same sample.
 
     Returns:
         a CPU generator.
@@ -82,4 +85,4 @@ def sample_generator(seed: int | None) -> torch.Generator:
     generator = torch.Generator()
     if seed is None:
         seed = int(torch.randint(2**62, ()))
-    return generator.manual_seed(seed)
+    return generator.manual_seed((seed + stream * _STREAM_STEP) % 2**64)

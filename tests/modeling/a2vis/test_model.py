@@ -1,5 +1,6 @@
 """The A2VIS meta-architecture: training levels, gradients, batches, inference."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import torch
 from detectron2.modeling import build_model
 
 import amodal2.modeling  # noqa: F401 registers the model
+from amodal2.structures.tube_spool import TubeSpool
 from tests.modeling.tiny import ArrayFrames, make_sample, tiny_config
 
 _FRAME = ("MODEL.A2VIS.TRAIN_LEVEL", "frame", "INPUT.AMODAL.CLIP_LEN", 1)
@@ -23,6 +25,14 @@ _LEVELS = {
     "match_clip": ("MODEL.A2VIS.MATCH", "clip"),
     "null_token": ("MODEL.A2VIS.UPDATE.NULL_TOKEN", True),
     "first_clip": ("MODEL.A2VIS.UPDATE.INIT", "first_clip"),
+    "first_clip_alone": (
+        *("MODEL.A2VIS.UPDATE.INIT", "first_clip"),
+        *("INPUT.AMODAL.CLIP_LEN", 4, "INPUT.AMODAL.NUM_CLIPS", 1),
+    ),
+    "first_clip_alone_no_samh": (
+        *("MODEL.A2VIS.UPDATE.INIT", "first_clip", "MODEL.A2VIS.SAMH.ENABLED", False),
+        *("INPUT.AMODAL.CLIP_LEN", 4, "INPUT.AMODAL.NUM_CLIPS", 1),
+    ),
     "update_norm_off": ("MODEL.A2VIS.UPDATE.NORM", False),
     "carry_update": ("MODEL.A2VIS.CARRY", "update"),
     "final_amodal_only": ("MODEL.A2VIS.LOSS.DEEP_SUPERVISION", False),
@@ -115,6 +125,24 @@ def test_model_points_depend_on_the_sample_alone() -> None:
     assert all(torch.equal(alone[k], again[k]) for k in alone)
 
 
+def test_model_detector_and_video_losses_draw_different_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = build(*_LEVELS["detector_loss"])
+    draws = []
+    for criterion in (model.criterion, model.video_criterion):
+        forward = criterion.forward
+
+        def record(output, targets, forward=forward):
+            draws.append(torch.rand(8, generator=copy.deepcopy(targets[0].generator)))
+            return forward(output, targets)
+
+        monkeypatch.setattr(criterion, "forward", record)
+    model([make_sample(0)])
+    assert len(draws) == 2
+    assert not torch.equal(*draws)
+
+
 def test_model_short_video_joins_a_longer_one() -> None:
     losses = build()([make_sample(0, frames=4), make_sample(1, frames=3, size=(60, 80))])
     assert all(torch.isfinite(x) for x in losses.values())
@@ -133,27 +161,81 @@ def test_model_sample_without_objects_trains_the_class_term(changes: tuple) -> N
 def test_model_inference_equals_clips_by_hand() -> None:
     model = build().eval()
     sample = make_sample(0, frames=5)
-    video = {**sample, "frames": ArrayFrames(sample["frames"]), "length": 5}
+    frames = ArrayFrames(sample["frames"])
+    video = {**sample, "frames": frames, "length": 5, "height": 96, "width": 144}
     (output,) = model([video])
     prediction = output["prediction"]
     assert (prediction.video_id, prediction.length) == (0, 5)
     assert len(prediction.tracks) == 5 * 3
-    state, lengths = model.start(), []
-    for start in (0, 2, 4):
-        clip, state = model.forward_clip(sample["frames"][start : start + 2], state)
-        lengths.append(clip.visible_logits.shape[1])
-    assert lengths == [2, 2, 1]
-    best = float(model.class_scores(state).max())
-    assert max(t.score for t in prediction.tracks) <= best + 1e-6
+    state = model.start()
+    with TubeSpool(5, (96, 144)) as spool:
+        for start, stop in ((0, 2), (2, 4), (4, 5)):
+            clip, state = model.forward_clip(sample["frames"][start:stop], state)
+            spool.add(clip)
+        expected = spool.finish(model.class_scores(state), 20)
+    for track, other in zip(prediction.tracks, expected.tracks, strict=True):
+        assert (track.category_id, track.visible) == (other.category_id, other.visible)
+        assert track.amodal == other.amodal
+        assert track.score == pytest.approx(other.score, rel=1e-6)
+        assert track.amodal_score == pytest.approx(other.amodal_score, rel=1e-6)
+    assert all(rle["size"] == [96, 144] for rle in prediction.tracks[0].visible if rle)
 
 
-def test_model_clip_output_ignores_extra_padding() -> None:
+def test_model_clip_output_covers_the_padded_input() -> None:
     model = build().eval()
     frames = make_sample(0, size=(60, 80))["frames"][:2]
     clip, _ = model.forward_clip(frames, model.start())
     assert clip.image_size == (60, 80)
     assert clip.padded_size == (64, 96)
     assert clip.visible_logits.shape == (5, 2, 16, 24)
+
+
+@pytest.fixture
+def full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep CUDA convolutions and products from rounding their inputs to TF32."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("full_precision")
+@pytest.mark.parametrize("level", ["frame", "detector_loss"])
+def test_model_training_step_on_cuda_equals_cpu(level: str) -> None:
+    model = build(*_LEVELS[level])
+    other = copy.deepcopy(model).cuda()
+    expected, found = model([make_sample(0)]), other([make_sample(0)])
+    for name, loss in expected.items():
+        torch.testing.assert_close(found[name].cpu(), loss, atol=1e-3, rtol=1e-3, msg=name)
+    sum(expected.values()).backward()
+    sum(found.values()).backward()
+    gradients = dict(other.named_parameters())
+    for name, parameter in model.named_parameters():
+        if parameter.grad is None:
+            assert gradients[name].grad is None
+            continue
+        largest = float(parameter.grad.abs().max())
+        difference = float((gradients[name].grad.cpu() - parameter.grad).abs().max())
+        assert difference <= 1e-3 * max(1.0, largest), name
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("full_precision")
+def test_model_forward_clip_on_cuda_equals_cpu() -> None:
+    model = build().eval()
+    other = copy.deepcopy(model).cuda()
+    frames = make_sample(0)["frames"]
+    states = [model.start(), other.start()]
+    for start in (0, 2):
+        clip = frames[start : start + 2]
+        expected, states[0] = model.forward_clip(clip, states[0])
+        found, states[1] = other.forward_clip(clip, states[1])
+        for kind in ("visible_logits", "amodal_logits"):
+            torch.testing.assert_close(
+                getattr(found, kind).cpu(), getattr(expected, kind), atol=1e-3, rtol=1e-3
+            )
+    torch.testing.assert_close(
+        other.class_scores(states[1]).cpu(), model.class_scores(states[0]), atol=1e-3, rtol=1e-3
+    )
 
 
 def test_model_class_scores_before_any_clip_says_so() -> None:
@@ -170,6 +252,11 @@ def test_model_class_scores_before_any_clip_says_so() -> None:
         (("MODEL.A2VIS.MATCH", "frame"), "MATCH"),
         (("MODEL.A2VIS.UPDATE.INIT", "ones"), r"UPDATE\.INIT"),
         (("MODEL.TIMM.NAME", "no_such_net"), "no_such_net"),
+        (("MODEL.MASK_FORMER.DEC_LAYERS", 1), "DEC_LAYERS to be at least 2, got 1"),
+        (("MODEL.A2VIS.SAMH.NORM", "GN", "MODEL.VITA.HIDDEN_DIM", 48), "multiple of 32"),
+        (("MODEL.MASK_FORMER.OVERSAMPLE_RATIO", 0.5), "OVERSAMPLE_RATIO"),
+        (("MODEL.MASK_FORMER.IMPORTANCE_SAMPLE_RATIO", 1.5), "IMPORTANCE_SAMPLE_RATIO"),
+        (("INPUT.FORMAT", "BGR"), r"expected INPUT\.FORMAT RGB, got 'BGR'"),
         (("MODEL.SEM_SEG_HEAD.IN_FEATURES", ["res2", "res9"]), "res9"),
     ],
 )

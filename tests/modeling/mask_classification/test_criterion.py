@@ -97,6 +97,14 @@ def test_uncertain_points_prefer_the_boundary() -> None:
     assert sample_points(logits, chosen).abs().mean() < sample_points(logits, uniform).abs().mean()
 
 
+def test_sample_generator_streams_differ_and_repeat() -> None:
+    draws = [torch.rand(8, generator=sample_generator(3, stream)) for stream in (0, 1, 2, 1)]
+    plain = torch.rand(8, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(draws[0], plain)
+    assert torch.equal(draws[1], draws[3])
+    assert len({tuple(x.tolist()) for x in draws}) == 3
+
+
 def test_sample_points_reads_pixel_centres() -> None:
     maps = torch.arange(12.0).view(1, 1, 3, 4)
     points = torch.tensor([[[0.5 / 4, 0.5 / 3], [3.5 / 4, 2.5 / 3]]])
