@@ -72,7 +72,7 @@ def gradients(function, value, levels, locations, weights) -> list[Tensor]:
     inputs = [x.detach().clone().requires_grad_() for x in (value, locations, weights)]
     output = function(inputs[0], levels, inputs[1], inputs[2])
     mixture = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
-    (output * mixture).sum().backward()
+    (output * mixture.to(output.device)).sum().backward()
     return [x.grad for x in inputs]
 
 
@@ -119,6 +119,21 @@ def test_ms_deform_attn_gradients_equal_those_of_loop_oracle(name, dtype):
     for label, one, other in zip(ARGUMENTS, found, expected, strict=True):
         torch.testing.assert_close(
             one.double(), other, **tolerance, msg=lambda m, n=label: f"{n}: {m}"
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", CASES)
+def test_ms_deform_attn_on_cuda_equals_cpu(name):
+    case = make_case(name, torch.float32)
+    there = [x.cuda() if isinstance(x, Tensor) else x for x in case]
+    output = ms_deform_attn(*there)
+    assert output.is_cuda
+    torch.testing.assert_close(output.cpu(), ms_deform_attn(*case), atol=1e-4, rtol=1e-4)
+    found, expected = gradients(ms_deform_attn, *there), gradients(ms_deform_attn, *case)
+    for label, one, other in zip(ARGUMENTS, found, expected, strict=True):
+        torch.testing.assert_close(
+            one.cpu(), other, atol=1e-3, rtol=1e-3, msg=lambda m, n=label: f"{n}: {m}"
         )
 
 
