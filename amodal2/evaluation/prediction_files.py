@@ -9,9 +9,16 @@ from typing import Any
 
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.frames import VIDEO_SUFFIXES
 
 TRACKS_FILE = "tracks.json"
 """Name of the demo's track files, looked for in folders."""
+
+_ID_KEYS = {
+    "videos": ("id",),
+    "categories": ("id",),
+    "annotations": ("video_id", "category_id"),
+}
 
 
 def load_video_predictions(
@@ -22,7 +29,7 @@ def load_video_predictions(
     A file holds either a list of records with the ids of the dataset, or an object with ``videos,
     categories, annotations`` (``tracks.json``). The videos of the latter are matched to the dataset
     by name: the stem of ``file_name``, or for frames the name of their folder; its categories by
-    their names. The records are not checked further here.
+    their names. Scores and masks are not checked here.
 
     Args:
         paths: files, or folders with ``tracks.json`` files at any depth.
@@ -33,8 +40,8 @@ def load_video_predictions(
 
     Raises:
         FileNotFoundError: if a path does not exist or a folder holds no such file.
-        AnnotationError: if a file is no JSON of one of the two forms, or a video or category has no
-            counterpart or several.
+        AnnotationError: if a file is no JSON of one of the two forms, an entry of ``tracks.json``
+            is no object or has no valid id, or a video or category has no counterpart or several.
     """
     records: list[dict[str, Any]] = []
     origin: dict[int, Path] = {}
@@ -73,11 +80,14 @@ def load_video_predictions(
 def video_name(entry: dict[str, Any]) -> str:
     """Return the name by which a video is known: its file's stem, or the folder of its frames.
 
+    Only suffixes of videos are left out, since the name of a folder may have a dot as well.
+
     Args:
         entry: video entry with ``file_name`` or ``file_names``.
     """
     if entry.get("file_name") is not None:
-        return PurePosixPath(entry["file_name"]).stem
+        path = PurePosixPath(entry["file_name"])
+        return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
     return PurePosixPath(entry["file_names"][0]).parent.name
 
 
@@ -117,7 +127,30 @@ def _parse(file: Path) -> Any:
                 file=file,
                 key=key,
             )
+    for key, ids in _ID_KEYS.items():
+        for position, entry in enumerate(content[key]):
+            _check_entry(entry, f"{key}[{position}]", ids, file)
     return content
+
+
+def _check_entry(entry: Any, place: str, ids: tuple[str, ...], file: Path) -> None:
+    """Stop at an entry that is no object, or has other than integer ids, or at a nameless video."""
+    if not isinstance(entry, dict):
+        raise AnnotationError(
+            f"load_video_predictions: expected an object, got {entry!r:.80}", file=file, key=place
+        )
+    problem = None
+    for key in ids:
+        if type(entry.get(key)) is not int:
+            problem = f"an integer {key}, got {entry.get(key)!r:.80}", key
+    if place.startswith("videos") and not isinstance(entry.get("file_name"), str):
+        names = entry.get("file_names")
+        if not isinstance(names, list) or not names or not isinstance(names[0], str):
+            problem = "a file_name or a list of file_names, got neither", "file_name"
+    if problem is not None:
+        raise AnnotationError(
+            f"load_video_predictions: expected {problem[0]}", file=file, key=f"{place}.{problem[1]}"
+        )
 
 
 def _match_videos(
@@ -150,7 +183,7 @@ def _match_categories(
     known = {category["name"]: category["id"] for category in dataset.categories}
     matched = {}
     for entry in entries:
-        if entry.get("name") not in known:
+        if not isinstance(entry.get("name"), str) or entry["name"] not in known:
             raise AnnotationError(
                 f"load_video_predictions: expected categories among {sorted(known)}, got "
                 f"{entry.get('name')!r}; the model was trained on other classes",

@@ -23,6 +23,11 @@ __all__ = ["Frame", "FrameSource", "ImageSequence", "open_frames"]
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in "3gp avi flv gif h264 m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()
+)
+"""Suffixes by which videos are found in a folder; a file named by itself may have any."""
 
 
 class ImageSequence(FrameSource):

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amodal2.utils.errors import VideoError
-from amodal2.utils.frames import IMAGE_SUFFIXES, FrameSource, list_images, natural_key, open_frames
-
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in "3gp avi flv gif h264 m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()
+from amodal2.utils.frames import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    FrameSource,
+    list_images,
+    natural_key,
+    open_frames,
 )
-"""Suffixes by which videos are found in a folder; a file named by itself may have any."""
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,33 @@ def test_load_video_predictions_other_json_raises(tmp_path, truth, text):
         load_video_predictions([path], truth)
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("videos", 0), 3, r"expected an object, got 3 .*videos\[0\]"),
+        (("videos", 0, "id"), [1], r"an integer id, got \[1\] .*videos\[0\]\.id"),
+        (("videos", 0, "file_name"), None, r"a file_name or a list of file_names, got neither"),
+        (("videos", 0, "file_name"), 7, r"a file_name or a list of file_names, got neither"),
+        (("categories", 1), "crab", r"expected an object, got 'crab' .*categories\[1\]"),
+        (("categories", 1, "id"), None, r"an integer id, got None .*categories\[1\]\.id"),
+        (("categories", 1, "name"), ["crab"], r"expected categories among .*got \['crab'\]"),
+        (("annotations", 1), [], r"expected an object, got \[\] .*annotations\[1\]"),
+        (("annotations", 0, "video_id"), {}, r"an integer video_id, got \{\}"),
+        (("annotations", 0, "category_id"), [0], r"an integer category_id, got \[0\]"),
+    ],
+)
+def test_load_video_predictions_malformed_entry_is_named(tmp_path, truth, place, value, message):
+    path = tracks_file(tmp_path / "out", "clip1.mp4")
+    data = json.loads(path.read_text())
+    target = data
+    for step in place[:-1]:
+        target = target[step]
+    target[place[-1]] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=message):
+        load_video_predictions([path], truth)
+
+
 def test_load_video_predictions_absent_path_or_empty_folder_raises(tmp_path, truth):
     with pytest.raises(FileNotFoundError, match="no such path"):
         load_video_predictions([tmp_path / "absent"], truth)
@@ -108,6 +135,9 @@ def test_load_video_predictions_absent_path_or_empty_folder_raises(tmp_path, tru
     ("entry", "name"),
     [
         ({"file_name": "a/b/clip.one.mp4"}, "clip.one"),
+        ({"file_name": "clip.v1"}, "clip.v1"),
+        ({"file_name": "clip.v1.MKV"}, "clip.v1"),
+        ({"file_names": ["a/clip.v1/0.png"]}, "clip.v1"),
         ({"file_names": ["a/clip/0.png", "a/clip/1.png"]}, "clip"),
     ],
 )

@@ -50,6 +50,18 @@ def test_evaluate_absent_file_stops_with_a_message(files, capsys):
     assert "no such path absent.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("entry", [3, [], {}, {"video_id": [1], "category_id": 0}])
+def test_evaluate_malformed_tracks_stop_with_a_message(files, tmp_path, capsys, entry):
+    video, category = {"id": 1, "file_name": "clip1"}, {"id": 0, "name": "fish"}
+    tracks = {"videos": [video], "categories": [category], "annotations": [entry]}
+    for data in (tracks, [entry]):
+        (tmp_path / "pred.json").write_text(json.dumps(data))
+        assert evaluate.main(files) == 1
+        line = capsys.readouterr().err.splitlines()[-1]
+        assert line.startswith("evaluate.py: ")
+        assert "pred.json" in line
+
+
 def test_evaluate_skip_invalid_leaves_broken_tracks_out(files, tmp_path, capsys):
     write(tmp_path, content(track(1), track(2, category=99)))
     assert evaluate.main(files) == 1
