@@ -19,6 +19,7 @@ from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 BUILD_COMMANDS = {"build", "build_ext", "bdist_wheel", "editable_wheel", "develop", "install"}
+IN_PLACE = {"--inplace", "-i", "editable_wheel", "develop"}
 DEFAULT_ARCHITECTURES = "8.0;9.0+PTX"
 """What is compiled for where no GPU is visible and ``TORCH_CUDA_ARCH_LIST`` is not set."""
 
@@ -65,6 +66,7 @@ class Machine:
     torch_cuda: str | None
     compiler: str | None
     toolkit: str | None
+    cuda_sources: bool
 
 
 def choose_build(request: str, machine: Machine) -> tuple[str, str]:
@@ -95,6 +97,8 @@ def choose_build(request: str, machine: Machine) -> tuple[str, str]:
         return request, f"AMODAL2_BUILD={request}"
     if no_cpu:
         return "off", no_cpu
+    if not machine.cuda_sources:
+        return "cpu", "no operator has a CUDA source"
     if no_cuda:
         return "cpu", no_cuda
     return "cuda", f"CUDA toolkit {machine.toolkit} agrees with torch"
@@ -126,15 +130,17 @@ def nvcc_version(home: Path) -> str | None:
 
 
 def inspect_machine(home: Path | None) -> Machine:
-    """Look for torch, a C++ compiler and the version of the toolkit at ``home``."""
+    """Look for torch, a C++ compiler, the version of the toolkit at ``home``, CUDA sources."""
     names = [os.environ.get("CXX", "").split(" ")[0], "c++", "g++", "clang++", "cl"]
     compiler = next((name for name in names if name and shutil.which(name)), None)
+    cuda_sources = sources("cuda") != sources("cpu")
     try:
         import torch
     except ImportError:
-        return Machine(None, None, compiler, None)
+        return Machine(None, None, compiler, None, cuda_sources)
     cuda = ".".join(torch.version.cuda.split(".")[:2]) if torch.version.cuda else None
-    return Machine(torch.__version__, cuda, compiler, nvcc_version(home) if home else None)
+    toolkit = nvcc_version(home) if home else None
+    return Machine(torch.__version__, cuda, compiler, toolkit, cuda_sources)
 
 
 def sources(kind: str) -> list[str]:
@@ -177,12 +183,22 @@ def say(kind: str, reason: str) -> None:
     print(f"amodal2 build: {kind} ({reason})", flush=True)
 
 
+def remove_extension() -> None:
+    """Delete what an earlier build in place has compiled."""
+    for path in (ROOT / "amodal2").glob("_C.*"):
+        if path.suffix in (".so", ".pyd"):
+            path.unlink()
+            print(f"amodal2 build: removed {path.name}", flush=True)
+
+
 def build_arguments(request: str) -> dict:
     """Return the arguments of ``setup`` that compile the extension; none if nothing is built."""
     home = find_toolkit()
     machine = inspect_machine(home)
     kind, reason = choose_build(request, machine)
     say(kind, reason)
+    if request == "off" and IN_PLACE & set(sys.argv):
+        remove_extension()
     if kind == "off":
         return {}
     if kind == "cuda":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,8 +13,10 @@ import pytest
 from tests.conftest import REPOSITORY, load_script
 
 script = load_script("setup.py")
-FULL = script.Machine(torch="2.14.1", torch_cuda="13.0", compiler="c++", toolkit="13.0")
-NO_TORCH = script.Machine(torch=None, torch_cuda=None, compiler="c++", toolkit=None)
+FULL = script.Machine(
+    torch="2.14.1", torch_cuda="13.0", compiler="c++", toolkit="13.0", cuda_sources=True
+)
+NO_TORCH = replace(FULL, torch=None, torch_cuda=None, toolkit=None)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +26,7 @@ NO_TORCH = script.Machine(torch=None, torch_cuda=None, compiler="c++", toolkit=N
         (replace(FULL, toolkit="13.2"), ("cpu", "the CUDA toolkit is 13.2, torch needs 13.0")),
         (replace(FULL, toolkit=None), ("cpu", "no CUDA toolkit found")),
         (replace(FULL, torch_cuda=None), ("cpu", "torch is built without CUDA")),
+        (replace(FULL, cuda_sources=False), ("cpu", "no operator has a CUDA source")),
         (replace(FULL, compiler=None), ("off", "no C++ compiler found")),
         (NO_TORCH, ("off", "torch is not installed (use --no-build-isolation)")),
     ],
@@ -101,6 +105,15 @@ def test_sources_are_relative_sorted_and_chosen_by_kind():
     assert all((REPOSITORY / path).is_file() for path in cuda)
 
 
+def test_inspect_machine_knows_whether_there_are_cuda_sources(tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    (tmp_path / "csrc" / "op").mkdir(parents=True)
+    (tmp_path / "csrc" / "op" / "op.cpp").touch()
+    assert not script.inspect_machine(None).cuda_sources
+    (tmp_path / "csrc" / "op" / "op.cu").touch()
+    assert script.inspect_machine(None).cuda_sources
+
+
 def test_cuda_include_dirs_puts_the_toolkit_first(tmp_path):
     for name in ("cu13", "cudnn"):
         (tmp_path / "nvidia" / name / "include").mkdir(parents=True)
@@ -121,10 +134,10 @@ def test_constraints_pin_torch_and_torchvision_once():
     assert len(pinned) == len(set(pinned))
 
 
-def run_setup(*arguments, **variables):
+def run_setup(*arguments, folder=REPOSITORY, **variables):
     return subprocess.run(
         [sys.executable, *arguments],
-        cwd=REPOSITORY,
+        cwd=folder,
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -161,3 +174,19 @@ def test_build_off_says_so_and_packs_the_configs(tmp_path):
     } == configs
     assert (built / "py.typed").is_file()
     assert not list(built.glob("_C*"))
+
+
+@pytest.mark.parametrize(
+    ("command", "removed"), [(("build_ext", "--inplace"), True), (("build_ext",), False)]
+)
+def test_build_off_in_place_removes_the_old_extension(tmp_path, command, removed):
+    for name in ("setup.py", "README.md", "amodal2/__init__.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    (tmp_path / "configs").mkdir()
+    old = tmp_path / "amodal2" / "_C.cpython-311-x86_64-linux-gnu.so"
+    old.touch()
+    done = run_setup("setup.py", "-q", *command, folder=tmp_path, AMODAL2_BUILD="off")
+    assert done.returncode == 0, done.stderr
+    assert old.exists() is not removed
+    assert (f"removed {old.name}" in done.stdout) is removed
