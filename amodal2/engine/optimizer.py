@@ -148,7 +148,7 @@ def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
     return multiplier
 
 
-def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Tensor | None:
+def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Tensor:
     """Clip the gradients in place as ``SOLVER.CLIP_GRADIENTS`` says.
 
     Args:
@@ -157,18 +157,19 @@ def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Te
         parameters: those of the optimiser.
 
     Returns:
-        Tensor[]: the total norm before clipping with "full_model", else None.
+        Tensor[]: the norm of all gradients together before clipping, also if nothing is clipped.
 
     Raises:
         ValueError: for another ``CLIP_TYPE``.
     """
     node = cfg.SOLVER.CLIP_GRADIENTS
-    if not node.ENABLED:
-        return None
     with_gradient = [p for p in parameters if p.grad is not None]
+    norm = nn.utils.get_total_norm([p.grad for p in with_gradient], norm_type=node.NORM_TYPE)
+    if not node.ENABLED:
+        return norm
     if node.CLIP_TYPE == "full_model":
-        return nn.utils.clip_grad_norm_(with_gradient, node.CLIP_VALUE, norm_type=node.NORM_TYPE)
-    if node.CLIP_TYPE == "norm":
+        nn.utils.clip_grads_with_norm_(with_gradient, node.CLIP_VALUE, norm)
+    elif node.CLIP_TYPE == "norm":
         for parameter in with_gradient:
             nn.utils.clip_grad_norm_(parameter, node.CLIP_VALUE, norm_type=node.NORM_TYPE)
     elif node.CLIP_TYPE == "value":
@@ -178,4 +179,4 @@ def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Te
             "clip_gradients: expected CLIP_TYPE 'full_model', 'norm' or 'value', "
             f"got {node.CLIP_TYPE!r}"
         )
-    return None
+    return norm

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import random
 import secrets
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,6 +76,8 @@ class AmodalTrainer(TrainerBase):
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the last checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
 
+        A warning names the parts that are neither trained nor among the weights.
+
         Args:
             resume: True continues if there is a checkpoint; False always starts at iteration 0.
 
@@ -84,6 +87,7 @@ class AmodalTrainer(TrainerBase):
         continued = resume and self.checkpointer.has_checkpoint()
         extra = self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume)
         if not continued:
+            self._warn_of_initial_values()
             return
         self.checkpointer.last_report.require_exact(self.checkpointer.get_checkpoint_file())
         self.start_iter = int(extra["iteration"]) + 1
@@ -135,9 +139,8 @@ class AmodalTrainer(TrainerBase):
         norm = clip_gradients(
             self.cfg, (p for g in self.optimizer.param_groups for p in g["params"])
         )
-        if norm is not None:
-            self._check_finite({"the gradient norm": float(norm)})
-            self.storage.put_scalar("grad_norm", float(norm))
+        self._check_finite({"the gradient norm": float(norm)})
+        self.storage.put_scalar("grad_norm", float(norm))
         self.optimizer.step()
 
     def build_hooks(self) -> list[HookBase]:
@@ -160,13 +163,14 @@ class AmodalTrainer(TrainerBase):
         """Return the writers of metrics: screen, ``metrics.json``, tensorboard if installed."""
         folder = self.cfg.OUTPUT_DIR
         os.makedirs(folder, exist_ok=True)
-        writers = [
+        writers: list[EventWriter] = [
             CommonMetricPrinter(self.max_iter),
             JSONWriter(os.path.join(folder, "metrics.json")),
         ]
-        try:
+        # Some versions of the writer import tensorboard only when they write.
+        if importlib.util.find_spec("tensorboard"):
             writers.append(TensorboardXWriter(folder))
-        except ImportError:
+        else:
             logging.getLogger(__name__).info(
                 "tensorboard is not installed: metrics go to metrics.json only"
             )
@@ -224,6 +228,23 @@ class AmodalTrainer(TrainerBase):
             raise FloatingPointError(
                 f"AmodalTrainer.run_step: expected finite values at iteration {self.iter}, "
                 f"got {terms}; lower SOLVER.BASE_LR, lengthen the warm-up or clip the gradients"
+            )
+
+    def _warn_of_initial_values(self) -> None:
+        """Name the parts with parameters that are neither loaded nor trained."""
+        report = self.checkpointer.last_report
+        missing = {*report.missing, *(name for name, *_ in report.mismatched)}
+        left = Counter(
+            name.partition(".")[0]
+            for name, parameter in self.checkpointer.model.named_parameters()
+            if not parameter.requires_grad and (name in missing or not self.cfg.MODEL.WEIGHTS)
+        )
+        if left:
+            parts = ", ".join(f"{part} ({count})" for part, count in sorted(left.items()))
+            logging.getLogger(__name__).warning(
+                "Parameters that are not trained keep their initial values, since MODEL.WEIGHTS "
+                "has none for them: %s; this is right only for parts that the losses do not use",
+                parts,
             )
 
     def _set_config_seed(self) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from amodal2.engine import AmodalTrainer
+from amodal2.engine import trainer as trainer_module
 from amodal2.engine.trainer import seed_everything
 from amodal2.utils.detectron2_compat import launch
 from amodal2.utils.errors import CheckpointError
@@ -132,6 +133,33 @@ def test_trainer_weights_start_at_iteration_zero(tmp_path):
     assert_same(weights(first), weights(trainer))
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_trainer_warns_of_fixed_parts_without_weights(tmp_path, caplog, given):
+    path = tmp_path / "weights.pth"
+    trainer = AmodalTrainer(toy.toy_config(tmp_path / "data", tmp_path / "run"))
+    model = trainer.checkpointer.model
+    stored = {name: x for name, x in model.state_dict().items() if "backbone.norm" not in name}
+    stored["head.weight"] = torch.zeros(3, 8, 1, 1)
+    torch.save(stored, path)
+    weights = str(path) if given else ""
+    opts = ("MODEL.WEIGHTS", weights)
+    trainer = AmodalTrainer(toy.toy_config(tmp_path / "data", tmp_path / "run", *opts))
+    trainer.resume_or_load(resume=False)
+    assert "not trained" not in caplog.text
+    trainer.checkpointer.model.requires_grad_(False)
+    trainer.resume_or_load(resume=False)
+    expected = "backbone (2), head (1);" if given else "backbone (4), head (2), table (1);"
+    assert f"has none for them: {expected}" in caplog.text
+
+
+def test_trainer_without_tensorboard_writes_the_other_metrics(tmp_path, monkeypatch):
+    trainer = AmodalTrainer(toy.toy_config(tmp_path / "data", tmp_path / "run"))
+    monkeypatch.setattr(trainer_module, "TensorboardXWriter", lambda folder: "tensorboard")
+    assert trainer.build_writers()[2:] == ["tensorboard"]
+    monkeypatch.setattr(trainer_module.importlib.util, "find_spec", lambda name: None)
+    assert len(trainer.build_writers()) == 2
+
+
 @pytest.mark.parametrize("term", ["loss_visible", "loss_amodal"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_trainer_non_finite_loss_stops_before_the_step(tmp_path, term, value):
@@ -154,8 +182,11 @@ def test_trainer_non_finite_loss_stops_before_the_step(tmp_path, term, value):
     assert trainer.checkpointer.get_checkpoint_file().endswith("model_0000001.pth")
 
 
-def test_trainer_non_finite_gradient_stops_before_the_step(tmp_path):
-    clip = ("SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "full_model")
+@pytest.mark.parametrize("kind", ["full_model", "norm", "value", None])
+def test_trainer_non_finite_gradient_stops_before_the_step(tmp_path, kind):
+    clip = ("SOLVER.CLIP_GRADIENTS.ENABLED", kind is not None)
+    if kind:
+        clip += ("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
     trainer = AmodalTrainer(toy.toy_config(tmp_path / "data", tmp_path / "run", *clip))
     parameter = trainer.model.head.bias
     trainer.model = lambda batch: {"loss": torch.sqrt((parameter * 0).abs().sum())}
