@@ -163,8 +163,9 @@ def clip_gradients(cfg: CfgNode, parameters: Iterable[nn.Parameter]) -> torch.Te
         ValueError: for another ``CLIP_TYPE``.
     """
     node = cfg.SOLVER.CLIP_GRADIENTS
-    with_gradient = [p for p in parameters if p.grad is not None]
-    norm = nn.utils.get_total_norm([p.grad for p in with_gradient], norm_type=node.NORM_TYPE)
+    trained = [(p, p.grad) for p in parameters if p.grad is not None]
+    with_gradient, gradients = [p for p, _ in trained], [grad for _, grad in trained]
+    norm = nn.utils.get_total_norm(gradients, norm_type=node.NORM_TYPE)
     if not node.ENABLED:
         return norm
     if node.CLIP_TYPE == "full_model":
