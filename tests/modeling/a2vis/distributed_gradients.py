@@ -1,5 +1,8 @@
 """One rank of a data-parallel step of a tiny A2VIS: arguments rank, world size, meeting file,
 level, output.
+
+The step runs in float64, so that what the ranks differ by is no rounding: parts that the model
+computes in float32 by ``Tensor.float`` are computed in float64 here.
 """
 
 import sys
@@ -18,7 +21,9 @@ def main(rank: int, world: int, meeting: str, level: str, output: str) -> None:
     """Compute the gradients of this rank's share of four samples, one of them without objects."""
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     torch.manual_seed(0)
-    model = build_model(tiny_config(*_LEVELS[level])).train()
+    model = build_model(tiny_config(*_LEVELS[level])).double().train()
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double
     samples = [make_sample(i) for i in range(4)]
     samples[1]["instances"] = [x[:1] for x in samples[1]["instances"]]
     samples[2]["instances"] = [x[:0] for x in samples[2]["instances"]]
@@ -28,6 +33,7 @@ def main(rank: int, world: int, meeting: str, level: str, output: str) -> None:
     sum(losses.values()).backward()
     if rank == 0:
         grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        assert all(g.dtype == torch.float64 for g in grads.values()), "gradients are not float64"
         torch.save(grads, output)
     dist.destroy_process_group()
 
