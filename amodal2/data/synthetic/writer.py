@@ -58,7 +58,7 @@ SCENES: dict[str, SceneKind] = {"aquarium": SceneKind(build_aquarium, CATEGORIES
 
 @dataclass(frozen=True)
 class DatasetSpec:
-    """What to write; together with a split and an index it fixes every byte of a video.
+    """What to write; together with a split and an index it fixes every frame of a video.
 
     Attributes:
         scene (str): key of ``SCENES``.
@@ -321,7 +321,7 @@ def _write_flows(folder: Path, flows: list[npt.NDArray[np.float16]]) -> list[str
 
 
 def _write_mp4(path: Path, images: Iterator[npt.NDArray[np.uint8]], spec: DatasetSpec) -> None:
-    """Encode RGB frames as H.264 with settings that give the same bytes every time."""
+    """Encode RGB frames as H.264 on one thread."""
     with atomic_write(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=spec.fps)
         stream.width, stream.height = spec.width, spec.height
