@@ -73,7 +73,7 @@ void check_inputs(const at::Tensor& value, at::IntArrayRef shapes, const at::Ten
   AMODAL2_CHECK_CPU(kName, weights);
   AMODAL2_CHECK_RANK(kName, value, 4, "[B, S, M, D]");
   AMODAL2_CHECK_RANK(kName, locations, 6, "[B, Q, M, L, P, 2]");
-  TORCH_CHECK(shapes.size() % 2 == 0, kName,
+  TORCH_CHECK_VALUE(shapes.size() % 2 == 0, kName,
               ": expected spatial_shapes as (height, width) pairs, got ", shapes);
   const int64_t levels = static_cast<int64_t>(shapes.size()) / 2;
   AMODAL2_CHECK_SIZES(kName, locations,
@@ -86,12 +86,12 @@ void check_inputs(const at::Tensor& value, at::IntArrayRef shapes, const at::Ten
   int64_t length = 0;
   for (int64_t level = 0; level < levels; ++level) {
     const int64_t height = shapes[2 * level], width = shapes[2 * level + 1];
-    TORCH_CHECK(height > 0 && width > 0 && height < kMostRows / width, kName,
+    TORCH_CHECK_VALUE(height > 0 && width > 0 && height < kMostRows / width, kName,
                 ": expected positive spatial_shapes with fewer than ", kMostRows,
                 " positions, got ", shapes);
     length += height * width;
   }
-  TORCH_CHECK(length == value.size(1) && length < kMostRows, kName, ": expected value with ",
+  TORCH_CHECK_VALUE(length == value.size(1) && length < kMostRows, kName, ": expected value with ",
               length, " positions (and fewer than ", kMostRows, ") for spatial_shapes ", shapes,
               ", got ", value.size(1));
 }
