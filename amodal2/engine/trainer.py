@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.data.build import build_test_loader, build_train_loader
+from amodal2.engine.distributed import wrap_distributed
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
 from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
 
@@ -263,22 +264,6 @@ def seed_everything(*key: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[1] >> np.uint64(32)))  # noqa: NPY002 libraries draw from it
     torch.manual_seed(int(words[2] >> np.uint64(1)))
-
-
-def wrap_distributed(model: nn.Module) -> nn.Module:
-    """Wrap a model for data-parallel training if there are several processes.
-
-    Args:
-        model: on its device.
-
-    Returns:
-        nn.Module: the model itself with one process.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    device = next(model.parameters()).device
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices)
 
 
 def _agree_on_seed(seed: int) -> int:
