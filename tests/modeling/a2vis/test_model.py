@@ -159,6 +159,19 @@ def test_model_sample_without_objects_trains_the_class_term(changes: tuple) -> N
     sum(losses.values()).backward()
 
 
+def test_model_runs_only_the_clip_heads_that_are_read() -> None:
+    model = build(*_LEVELS["clip_losses"])
+    calls = []
+    for name in ("class_embed", "mask_embed", "sim_embed_frame", "sim_embed_clip"):
+        head = getattr(model.vita_module, name)
+        head.register_forward_hook(lambda *_, name=name: calls.append(name))
+    losses = model([make_sample(0)])
+    assert calls == ["class_embed", "mask_embed"] * 2
+    assert "loss_vita_ce" in losses
+    model.eval().forward_clip(make_sample(0)["frames"][:2], model.start())
+    assert len(calls) == 4
+
+
 def test_model_inference_equals_clips_by_hand() -> None:
     model = build().eval()
     sample = make_sample(0, frames=5)
