@@ -30,6 +30,7 @@ from amodal2.data.build import build_test_loader, build_train_loader
 from amodal2.engine.distributed import wrap_distributed
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
 from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
+from amodal2.utils.device import bfloat16_pays
 
 
 class AmodalTrainer(TrainerBase):
@@ -71,8 +72,19 @@ class AmodalTrainer(TrainerBase):
         self.start_iter = 0
         self.max_iter = self.cfg.SOLVER.MAX_ITER
         self._device_type = next(model.parameters()).device.type
+        self._autocast = self._choose_autocast()
         self._batches: Iterator[list[dict[str, Any]]] | None = None
         self.register_hooks(self.build_hooks())
+
+    def _choose_autocast(self) -> bool:
+        """Follow ``SOLVER.AMP.ENABLED``, unless the CPU would have to emulate bfloat16."""
+        if not self.cfg.SOLVER.AMP.ENABLED or bfloat16_pays(self._device_type):
+            return self.cfg.SOLVER.AMP.ENABLED
+        logging.getLogger(__name__).warning(
+            "SOLVER.AMP.ENABLED is ignored: this CPU has no bfloat16 instructions, training runs "
+            "in float32"
+        )
+        return False
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the last checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
@@ -131,7 +143,7 @@ class AmodalTrainer(TrainerBase):
         batch = next(self._batches)  # type: ignore[arg-type]
         data_time = time.perf_counter() - start
         seed_everything(self.seed, self.iter, comm.get_rank())
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=self.cfg.SOLVER.AMP.ENABLED):
+        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._autocast):
             losses = self.model(batch)
             total = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
