@@ -130,7 +130,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8
             )
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="itu709")
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace="itu709", interpolation="FAST_BILINEAR"
+        )
         picture.pts = stamp
         picture.time_base = self._time_base
         self._encode(picture)
