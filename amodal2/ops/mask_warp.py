@@ -5,8 +5,8 @@ linear maps serve both directions and both gradients: ``torch.ops.amodal2.mask_w
 the four pixels around a point, ``torch.ops.amodal2.mask_splat`` adds to them; each is the gradient
 of the other in the mask.
 
-Letters: N masks or batch, C channels, H W image. p is a pixel, s(p) = p + flow[p] + offset the point
-that it is connected with, b the bilinear hat max(0, 1 - |dx|) max(0, 1 - |dy|).
+Letters: N masks or batch, C channels, H W image. p is a pixel, s(p) = p + flow[p] + offset the
+point that it is connected with, b the bilinear hat max(0, 1 - |dx|) max(0, 1 - |dy|).
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ def _check_options(
     if mode == "backward" and weight is not None:
         raise ValueError('mask_warp: expected weight None with mode "backward", got a tensor')
     shift = [float(x) for x in (offset if isinstance(offset, Sequence) else (offset, offset))]
-    if len(shift) != 2 or not all(math.isfinite(x) for x in shift):
+    if len(shift) != 2 or not all(abs(x) < math.inf for x in shift):
         raise ValueError(f"mask_warp: expected offset one or two finite numbers, got {offset}")
-    if not (eps > 0 and math.isfinite(eps)):
+    if not 0 < eps < math.inf:
         raise ValueError(f"mask_warp: expected eps finite and above 0, got {eps}")
     return padding == "border", shift
 
@@ -222,7 +222,7 @@ def _axis(position: Tensor, size: int, border: bool) -> tuple[Tensor, Tensor, Te
 
 
 def _find_taps(flow: Tensor, offset: Sequence[float], border: bool) -> _Taps:
-    n, _, h, w = flow.shape
+    h, w = flow.shape[2:]
     columns = torch.arange(w, dtype=flow.dtype, device=flow.device)
     rows = torch.arange(h, dtype=flow.dtype, device=flow.device)[:, None]
     at = columns + flow[:, 0] + offset[0], rows + flow[:, 1] + offset[1]

@@ -12,7 +12,7 @@ namespace amodal2 {
 
 // Pixels of a chunk: enough that a plane is read and written in long pieces, few enough that all
 // about them stays in the nearest cache.
-constexpr int64_t kChunk = 128;
+constexpr int64_t kChunk = 256;
 
 // Positions of pixels are kept in 32 bits.
 constexpr int64_t kMostPixels = std::numeric_limits<int32_t>::max() / 2;

@@ -65,11 +65,13 @@ AMODAL2_INLINE void load_pairs(const T* field, const typename Vector<T, kBytes>:
     left = shuffle<T, kBytes>(a, b, pair_sides<0>(kAll));
     right = shuffle<T, kBytes>(a, b, pair_sides<1>(kAll));
   } else {
-    left = right = typename Vector<T, kBytes>::type{};
+    T pairs[2][kLanes];
     for (int lane = 0; lane < kLanes; ++lane) {
-      left[lane] = field[base[lane]];
-      right[lane] = field[base[lane] + 1];
+      pairs[0][lane] = field[base[lane]];
+      pairs[1][lane] = field[base[lane] + 1];
     }
+    std::memcpy(&left, pairs[0], sizeof(left));
+    std::memcpy(&right, pairs[1], sizeof(right));
   }
 }
 
@@ -191,6 +193,17 @@ AMODAL2_INLINE bool gather_chunks(const WarpProblem<T>& p, int64_t begin, int64_
   return finite;
 }
 
+// Tells whether the block after a run is a run that begins where it ends. A run of one block is not
+// worth a whole vector: a processor waits when it reads as a vector what it has just written number
+// by number.
+template <typename T, int kBytes>
+AMODAL2_INLINE bool run_goes_on(const Chunk<T, kBytes>& chunk, int64_t start) {
+  constexpr int kLanes = Vector<T, kBytes>::kLanes;
+  const int64_t next = start + kLanes;
+  return next < chunk.count && chunk.kinds[next / kLanes] == BlockKind::kRun &&
+      chunk.base[next] == chunk.base[start] + kLanes;
+}
+
 // Adds to one plane at a chunk's points.
 template <typename T, int kBytes>
 AMODAL2_INLINE void scatter_plane(const Chunk<T, kBytes>& chunk, const T* values, int64_t width,
@@ -209,8 +222,8 @@ AMODAL2_INLINE void scatter_plane(const Chunk<T, kBytes>& chunk, const T* values
   };
   for (int64_t start = 0; start < chunk.count; start += kLanes) {
     const BlockKind kind = chunk.kinds[start / kLanes];
-    if (kind == BlockKind::kRun) {
-      T* to = sums + chunk.base[start];
+    T* const to = sums + chunk.base[start];
+    if (kind == BlockKind::kRun && (to == open || run_goes_on(chunk, start))) {
       if (to != open) {
         close();
         right[0] = right[1] = V{};
@@ -245,11 +258,11 @@ AMODAL2_INLINE void scatter_plane(const Chunk<T, kBytes>& chunk, const T* values
       store_vector(parts[tap], value * load_vector<V>(chunk.shares[tap] + start));
     }
     for (int lane = 0; lane < kLanes; ++lane) {
-      T* to = sums + chunk.base[start + lane];
-      to[0] += parts[0][lane];
-      to[1] += parts[1][lane];
-      to[width] += parts[2][lane];
-      to[width + 1] += parts[3][lane];
+      T* at = sums + chunk.base[start + lane];
+      at[0] += parts[0][lane];
+      at[1] += parts[1][lane];
+      at[width] += parts[2][lane];
+      at[width + 1] += parts[3][lane];
     }
   }
   close();
