@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "common/simd.h"
@@ -14,8 +15,8 @@ namespace amodal2 {
 // about them stays in the nearest cache.
 constexpr int64_t kChunk = 256;
 
-// Positions of pixels are kept in 32 bits.
-constexpr int64_t kMostPixels = std::numeric_limits<int32_t>::max() / 2;
+// Positions of pixels are kept in 32 bits, those of taps up to two rows outside included.
+constexpr int64_t kMostPixels = std::numeric_limits<int32_t>::max() / 4;
 
 // Flags of a pixel: bit k is set if tap k (top left, top right, bottom left, bottom right) lies
 // inside, the others if the point's x, y move with the flow.

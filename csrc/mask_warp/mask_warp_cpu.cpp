@@ -20,6 +20,7 @@ namespace amodal2 {
 namespace {
 
 constexpr int64_t kChunksPerTask = 16;
+constexpr int64_t kPlanesPerGroup = 8;
 
 template <typename T, int kBytes>
 AMODAL2_INLINE bool gather_any(const WarpProblem<T>& p, int64_t begin, int64_t end) {
@@ -64,12 +65,13 @@ bool gather(const WarpProblem<T>& p) {
   return finite;
 }
 
-// Adds up with all threads; returns whether the flow is finite. An image's planes are divided among
-// as few threads as keep all busy, since each of them finds the image's points anew.
+// Adds up with all threads; returns whether the flow is finite. An image's planes are divided into
+// groups that find the image's points anew: as few as keep all threads busy and leave what a group
+// adds to, some rows of its planes, in the cache.
 template <typename T>
 bool scatter(const WarpProblem<T>& p) {
   const int64_t threads = at::get_num_threads();
-  int64_t groups = 1;
+  int64_t groups = (p.planes + kPlanesPerGroup - 1) / kPlanesPerGroup;
   while (groups < p.planes && p.images * groups % threads != 0 && p.images * groups < 8 * threads) {
     ++groups;
   }
@@ -156,11 +158,11 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
                                                  std::array<bool, 2> needs) {
   check_inputs(mask, flow, std::nullopt, offset);
   check_mask_warp_gradient(grad_output, mask, mask.size(1));
-  const auto make = [&](bool need, at::IntArrayRef sizes) {
-    return at::zeros(need ? sizes : at::IntArrayRef({0}), flow.options());
-  };
-  at::Tensor grad_mask = make(needs[0], mask.sizes()), grad_flow = make(needs[1], flow.sizes());
-  if (mask.numel() == 0) return {grad_mask.to(mask.scalar_type()), grad_flow};
+  at::Tensor grad_mask =
+      at::zeros(needs[0] ? mask.sizes() : at::IntArrayRef({0}), flow.options());
+  at::Tensor grad_flow =
+      at::empty(needs[1] ? flow.sizes() : at::IntArrayRef({0}), flow.options());
+  if (mask.numel() == 0) return {grad_mask.to(mask.scalar_type()), grad_flow.zero_()};
   const Inputs inputs(flow, std::nullopt, offset, border);
   const at::Tensor grad = inputs.values(grad_output);
   const at::Tensor field = needs[1] ? inputs.values(mask) : at::Tensor();

@@ -1,4 +1,4 @@
-// Warping and splatting on CUDA: checks and launches.
+// Warping and splatting on CUDA: checks and launches. Compiled for sm_80 and sm_90, but not run yet.
 //
 // Splatting adds atomically, in any order. Under torch.use_deterministic_algorithms(True) the pixels
 // are sorted by where they land instead, and each sum is made by one thread, in a fixed order. No
@@ -36,7 +36,8 @@ template <typename Sum>
 dim3 blocks(const WarpMap<Sum>& map, int64_t planes) {
   const int64_t total = map.images * map.pixels();
   const int64_t across = std::min((total + kThreads - 1) / kThreads, int64_t{1} << 30);
-  const int64_t groups = std::clamp<int64_t>(kManyThreads / total, 1, std::min<int64_t>(planes, 65535));
+  const int64_t most = std::min<int64_t>(planes, 65535);
+  const int64_t groups = std::clamp<int64_t>(kManyThreads / total, 1, most);
   return dim3(static_cast<unsigned>(across), static_cast<unsigned>(groups));
 }
 
@@ -120,11 +121,11 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
   check_mask_warp(mask, flow, std::nullopt, offset);
   check_mask_warp_gradient(grad_output, mask, mask.size(1));
   const c10::cuda::CUDAGuard guard(mask.device());
-  const auto make = [&](bool need, at::IntArrayRef sizes) {
-    return at::zeros(need ? sizes : at::IntArrayRef({0}), flow.options());
-  };
-  at::Tensor grad_mask = make(needs[0], mask.sizes()), grad_flow = make(needs[1], flow.sizes());
-  if (mask.numel() == 0) return {grad_mask.to(mask.scalar_type()), grad_flow};
+  at::Tensor grad_mask =
+      at::zeros(needs[0] ? mask.sizes() : at::IntArrayRef({0}), flow.options());
+  at::Tensor grad_flow =
+      at::empty(needs[1] ? flow.sizes() : at::IntArrayRef({0}), flow.options());
+  if (mask.numel() == 0) return {grad_mask.to(mask.scalar_type()), grad_flow.zero_()};
   const Inputs inputs(flow, std::nullopt);
   const at::Tensor grad = grad_output.to(mask.scalar_type()).contiguous();
   const at::Tensor field = mask.contiguous();

@@ -2,173 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import itertools
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from amodal2.ops import HAS_C, mask_warp, op_paths
+from amodal2.ops import HAS_C, mask_warp
 from tests.conftest import golden_files
+from tests.ops.mask_warp_cases import (
+    DTYPES,
+    MODES,
+    SHAPES,
+    assert_equal_gradients,
+    gradients,
+    hat_oracle,
+    loop_oracle,
+    make_case,
+    make_smooth_case,
+    mixture,
+)
 
 module = importlib.import_module("amodal2.ops.mask_warp")
-ROOT = Path(__file__).resolve().parents[2]
 
-# (masks, channels, height, width), spread of the flow in pixels
-SHAPES = {
-    "one-pixel": ((1, 1, 1, 1), 0.6),
-    "one-row": ((2, 2, 1, 7), 1.5),
-    "one-column": ((1, 2, 6, 1), 1.5),
-    "odd": ((2, 3, 5, 7), 2.0),
-    "far": ((1, 1, 6, 5), 20.0),
-    "two-chunks": ((1, 2, 13, 41), 0.7),
+REFERENCES = {
+    "mask_warp": module._warp_reference,
+    "_mask_warp_backward": module._warp_backward_reference,
+    "mask_splat": module._splat_reference,
+    "_mask_splat_backward": module._splat_backward_reference,
 }
-# Options of the op, and whether it takes a weight.
-MODES = {
-    "backward-zeros": ({"mode": "backward"}, False),
-    "backward-border": ({"mode": "backward", "padding": "border", "offset": (-0.5, 0.25)}, False),
-    "splat-zeros": ({"mode": "splat"}, False),
-    "splat-border": ({"mode": "splat", "padding": "border", "offset": 0.5}, False),
-    "splat-weighted": ({"mode": "splat", "offset": (0.0, -0.5)}, True),
-    "average": ({"mode": "splat", "normalize": "average"}, False),
-    "average-border": ({"mode": "splat", "normalize": "average", "padding": "border"}, False),
-    "average-weighted": ({"mode": "splat", "normalize": "average", "eps": 0.05}, True),
-}
-DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
-
-
-def make_case(
-    shape: str, mode: str, dtype: torch.dtype = torch.float64
-) -> tuple[Tensor, Tensor, dict]:
-    """Draw mask, flow and options; no point lies close to a kink, with any of the offsets."""
-    (n, c, h, w), spread = SHAPES[shape]
-    options, weighted = MODES[mode]
-    accumulate = torch.float64 if dtype == torch.float64 else torch.float32
-    mask = torch.randn(n, c, h, w, dtype=torch.float64).to(dtype)
-    flow = spread * torch.randn(n, 2, h, w, dtype=torch.float64)
-    flow = (flow * 4).floor() / 4 + 0.05 + 0.15 * torch.rand_like(flow)
-    if weighted:
-        options = {**options, "weight": torch.rand(n, h, w, dtype=torch.float64).to(accumulate)}
-    return mask, flow.to(accumulate), options
-
-
-def make_smooth_case(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Draw masks and a flow with long runs of points side by side, and breaks between them."""
-    mask = torch.rand(2, 3, 19, 83, dtype=torch.float64).to(dtype)
-    flow = torch.full((2, 2, 19, 83), 0.3, dtype=torch.float64)
-    flow[0, 0, :, 40:] = -2.6
-    flow[1, 0] += torch.linspace(0, 5, 83)
-    flow[1, 1] += torch.linspace(0, -3, 83)
-    return mask, flow.to(torch.float64 if dtype == torch.float64 else torch.float32)
-
-
-def _taps(flow: Tensor, n: int, row: int, column: int, options: dict) -> list:
-    """List (row, column, share) of the pixels that the point of a pixel is between."""
-    height, width = flow.shape[2:]
-    offset = options.get("offset", 0.0)
-    offset_x, offset_y = offset if isinstance(offset, tuple) else (offset, offset)
-    x = column + flow[n, 0, row, column].item() + offset_x
-    y = row + flow[n, 1, row, column].item() + offset_y
-    if options.get("padding") == "border":
-        x, y = min(max(x, 0), width - 1), min(max(y, 0), height - 1)
-    taps = []
-    for r in (math.floor(y), math.floor(y) + 1):
-        for c in (math.floor(x), math.floor(x) + 1):
-            if 0 <= r < height and 0 <= c < width:
-                taps.append((r, c, (1 - abs(x - c)) * (1 - abs(y - r))))
-    return taps
-
-
-def loop_oracle(mask: Tensor, flow: Tensor, options: dict) -> Tensor:
-    """Apply the definition pixel by pixel."""
-    mask, weight = mask.double(), options.get("weight")
-    output, covered = torch.zeros_like(mask), torch.zeros_like(mask[:, 0])
-    for n, r, c in itertools.product(*(range(mask.shape[axis]) for axis in (0, 2, 3))):
-        for row, column, share in _taps(flow, n, r, c, options):
-            if options["mode"] == "backward":
-                output[n, :, r, c] += share * mask[n, :, row, column]
-                continue
-            if weight is not None:
-                share *= weight[n, r, c].item()
-            output[n, :, row, column] += share * mask[n, :, r, c]
-            covered[n, row, column] += share
-    if options.get("normalize") == "average":
-        output /= covered.clamp(min=options.get("eps", 1e-6))[:, None]
-    return output
-
-
-def hat_oracle(mask: Tensor, flow: Tensor, **options) -> Tensor:
-    """Sum hat functions over all pairs of pixels: no floor, no index, so autograd may follow."""
-    height, width = mask.shape[2:]
-    offset = options.get("offset", 0.0)
-    offset_x, offset_y = offset if isinstance(offset, tuple) else (offset, offset)
-    columns, rows = torch.arange(width).to(flow), torch.arange(height).to(flow)
-    x = columns + flow[:, 0] + offset_x
-    y = rows[:, None] + flow[:, 1] + offset_y
-    if options.get("padding") == "border":
-        x, y = x.clamp(0, width - 1), y.clamp(0, height - 1)
-    hat_x = (1 - (x[..., None] - columns).abs()).clamp(min=0)  # [N, h, w, W]
-    hat_y = (1 - (y[..., None] - rows).abs()).clamp(min=0)  # [N, h, w, H]
-    if options["mode"] == "backward":
-        return torch.einsum("nchw,nyxh,nyxw->ncyx", mask, hat_y, hat_x)
-    weight = options.get("weight")
-    weight = torch.ones_like(x) if weight is None else weight
-    output = torch.einsum("ncyx,nyx,nyxh,nyxw->nchw", mask, weight, hat_y, hat_x)
-    if options.get("normalize") == "average":
-        covered = torch.einsum("nyx,nyxh,nyxw->nhw", weight, hat_y, hat_x)
-        output = output / covered.clamp(min=options.get("eps", 1e-6))[:, None]
-    return output
-
-
-def mixture(output: Tensor) -> Tensor:
-    return torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output).to(output)
-
-
-def gradients(function, mask: Tensor, flow: Tensor, options: dict) -> dict[str, Tensor]:
-    """Differentiate a weighted sum of the output by mask, flow and weight."""
-    inputs = {"mask": mask, "flow": flow}
-    if options.get("weight") is not None:
-        inputs["weight"] = options["weight"]
-    inputs = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
-    output = function(**{**options, **inputs})
-    (output * mixture(output)).sum().backward()
-    return {name: x.grad for name, x in inputs.items()}
-
-
-def assert_equal_gradients(found: dict, expected: dict, **tolerance) -> None:
-    assert found.keys() == expected.keys()
-    for name, grad in found.items():
-        torch.testing.assert_close(
-            grad.cpu().double(),
-            expected[name].double(),
-            **tolerance,
-            msg=lambda m, n=name: f"{n}: {m}",
-        )
-
-
-class _References:
-    """Runs the PyTorch references in place of what is compiled."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        ops = {
-            "mask_warp": module._warp_reference,
-            "mask_splat": module._splat_reference,
-        }
-        for name, function in ops.items():
-            monkeypatch.setattr(torch.ops.amodal2, name, function, raising=False)
 
 
 @pytest.fixture(params=["dispatched", "reference"])
-def implementation(request, monkeypatch) -> str:
-    if request.param == "reference":
-        _References(monkeypatch)
-    return request.param
+def implementation(request) -> Iterator[str]:
+    """Run a test as it comes, and with the PyTorch references in place of what is compiled."""
+    with contextlib.ExitStack() as stack:
+        if request.param == "reference":
+            library = stack.enter_context(torch.library._scoped_library("amodal2", "IMPL"))
+            for name, function in REFERENCES.items():
+                library.impl(name, function, "CPU", allow_override=True)
+        yield request.param
 
 
 @pytest.mark.usefixtures("implementation")
@@ -468,68 +344,6 @@ def test_mask_warp_autocast_takes_mixed_types():
     assert layer.weight.grad.dtype == torch.float32
 
 
-def op_arguments(mode: str, dtype: torch.dtype, requires_grad: bool) -> tuple:
-    """Return the op and its arguments, as the public function passes them."""
-    mask, flow, options = make_case("odd", mode, dtype)
-    offset = options.get("offset", 0.0)
-    offset = list(offset) if isinstance(offset, tuple) else [offset, offset]
-    border, weight = options.get("padding") == "border", options.get("weight")
-    tensors = [x.requires_grad_(requires_grad) for x in (mask, flow)]
-    if options["mode"] == "backward":
-        return torch.ops.amodal2.mask_warp.default, (*tensors, offset, border)
-    if weight is not None:
-        weight = weight[:, None].clone().requires_grad_(requires_grad)
-    coverage = options.get("normalize") == "average"
-    return torch.ops.amodal2.mask_splat.default, (*tensors, weight, coverage, offset, border)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("mode", ["backward-border", "splat-zeros", "average-weighted"])
-def test_mask_warp_opcheck_passes(mode, dtype):
-    op, arguments = op_arguments(mode, dtype, True)
-    found = torch.library.opcheck(op, arguments)
-    assert set(found.values()) == {"SUCCESS"}
-    assert len(found) == 4
-
-
-@pytest.mark.parametrize("needs", [True, False], ids=["all", "some"])
-@pytest.mark.parametrize("mode", ["backward-border", "average-weighted"])
-def test_mask_warp_backward_opcheck_passes(mode, needs):
-    op, arguments = op_arguments(mode, torch.bfloat16, False)
-    grad = op(*arguments)
-    name = f"_{op._schema.name.split('::')[1]}_backward"
-    backward = getattr(torch.ops.amodal2, name).default
-    wanted = [needs, True] if mode.startswith("backward") else [needs, True, needs]
-    found = torch.library.opcheck(backward, (grad, *arguments, wanted))
-    assert set(found.values()) == {"SUCCESS"}
-
-
-@pytest.mark.parametrize("mode", ["backward-border", "average-weighted"])
-def test_mask_warp_compiled_equals_eager(mode):
-    mask, flow, options = make_case("odd", mode, torch.float32)
-
-    def twice(**inputs):
-        return mask_warp(**inputs) * 2
-
-    compiled = torch.compile(twice, backend="aot_eager", fullgraph=True, dynamic=True)
-    found = gradients(compiled, mask, flow, options)
-    assert_equal_gradients(found, gradients(twice, mask, flow, options))
-
-
-class _Average(nn.Module):
-    def forward(self, mask: Tensor, flow: Tensor) -> Tensor:
-        return mask_warp(mask, flow, "splat", normalize="average")
-
-
-def test_mask_warp_exported_with_dynamic_sizes_runs():
-    mask, flow, _ = make_case("odd", "average", torch.float32)
-    n, h = torch.export.Dim("n", min=1, max=64), torch.export.Dim("h", min=2, max=512)
-    program = torch.export.export(_Average(), (mask, flow), dynamic_shapes=({0: n, 2: h},) * 2)
-    assert "amodal2.mask_splat" in program.graph_module.code
-    more = [torch.cat([x, x.flip(0), x])[:, :, :4] for x in (mask, flow)]
-    torch.testing.assert_close(program.module()(*more), _Average()(*more))
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_mask_warp_deterministic_algorithms_same_result(mode):
     """In this mode PyTorch fills fresh memory with NaN, so nothing unwritten may be read."""
@@ -561,16 +375,6 @@ def test_mask_warp_any_thread_number_same_bits(mode):
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("mode", ["backward", "splat"])
-def test_mask_warp_double_backward_raises(mode):
-    mask, flow, _ = make_case("odd", "splat-zeros")
-    mask.requires_grad_()
-    output = mask_warp(mask, flow, mode)
-    (grad,) = torch.autograd.grad(output.square().sum(), mask, create_graph=True)
-    with pytest.raises(RuntimeError, match="first-order gradients only, got a double backward"):
-        grad.sum().backward()
-
-
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("mode", ["backward", "splat"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
@@ -581,208 +385,3 @@ def test_mask_warp_non_finite_flow_raises_value_error(value, mode):
     for padding in ("zeros", "border"):
         with pytest.raises(ValueError, match=message):
             mask_warp(mask, flow, mode, padding)
-
-
-def check_non_finite_flow_unchecked(device: str, warp, splat) -> None:
-    """Check what the docstring says about devices whose flow nobody looks at."""
-    mask, flow = torch.randn(1, 2, 4, 5, device=device), torch.zeros(1, 2, 4, 5, device=device)
-    flow[0, 0, 1, 2], flow[0, 1, 3, 4] = torch.nan, torch.inf
-    lost = torch.zeros(4, 5, dtype=torch.bool, device=device)
-    lost[1, 2] = lost[3, 4] = True
-    for border in (False, True):
-        warped, splatted = warp(mask, flow, border), splat(mask, flow, border)
-        assert warped[:, :, lost].isnan().all()
-        assert torch.equal(warped[:, :, ~lost], mask[:, :, ~lost])
-        assert torch.equal(splatted, mask.where(~lost, 0))
-
-
-def test_mask_warp_unchecked_non_finite_flow_is_nan_or_dropped_in_the_reference(monkeypatch):
-    monkeypatch.setattr(module, "_check_finite", lambda flow: None)
-    check_non_finite_flow_unchecked(
-        "cpu",
-        lambda mask, flow, border: module._warp_reference(mask, flow, [0.0, 0.0], border),
-        lambda mask, flow, border: module._splat_reference(
-            mask, flow, None, False, [0.0, 0.0], border
-        ),
-    )
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"mode": "forward"}, 'expected mode "backward" or "splat", got \'forward\''),
-        ({"padding": "reflect"}, 'expected padding "zeros" or "border", got \'reflect\''),
-        (
-            {"mode": "splat", "normalize": "sum"},
-            'expected normalize "none" or "average", got \'sum\'',
-        ),
-        (
-            {"normalize": "average"},
-            'expected normalize "none" with mode "backward", got \'average\'',
-        ),
-        ({"offset": (1.0, 2.0, 3.0)}, r"expected offset one or two finite numbers, got \(1\.0"),
-        ({"offset": math.nan}, "expected offset one or two finite numbers, got nan"),
-        ({"mode": "splat", "eps": 0.0}, r"expected eps finite and above 0, got 0\.0"),
-        ({"weight": torch.ones(2, 5, 7)}, 'expected weight None with mode "backward", got a'),
-    ],
-)
-def test_mask_warp_wrong_option_raises_value_error(options, message):
-    mask, flow, _ = make_case("odd", "backward-zeros", torch.float32)
-    with pytest.raises(ValueError, match="mask_warp: " + message):
-        mask_warp(mask, flow, **options)
-
-
-def _changed(key: str) -> dict:
-    mask, flow, options = make_case("odd", "splat-weighted", torch.float32)
-    weight = options["weight"][:, None]
-    changes = {
-        "rank": {"mask": mask[0]},
-        "flow-size": {"flow": flow[..., :6]},
-        "flow-channels": {"flow": flow[:, :1]},
-        "weight": {"weight": weight.expand(-1, 2, -1, -1)},
-        "flow-device": {"flow": flow.to("meta")},
-        "weight-device": {"weight": weight.to("meta")},
-    }
-    return {"mask": mask, "flow": flow, "weight": weight, **changes[key]}
-
-
-SHAPE_ERRORS = [
-    ("rank", r"expected mask \[N, C, H, W\], got \[3, 5, 7\]"),
-    ("flow-size", r"expected flow .*\[2, 2, 5, 7\].*, got \[2, 2, 5, 6\]"),
-    ("flow-channels", r"expected flow .*\[2, 2, 5, 7\].*, got \[2, 1, 5, 7\]"),
-    ("weight", r"expected weight .*\[2, 1, 5, 7\].*, got \[2, 2, 5, 7\]"),
-]
-
-
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        *SHAPE_ERRORS,
-        ("flow-device", "expected flow on cpu like mask, got meta"),
-        ("weight-device", "expected weight on cpu like mask, got meta"),
-    ],
-)
-def test_mask_warp_wrong_argument_raises_value_error(key, message):
-    with pytest.raises(ValueError, match="mask_warp: " + message):
-        mask_warp(**_changed(key), mode="splat")
-
-
-@pytest.mark.skipif(not HAS_C, reason="amodal2._C is not built")
-@pytest.mark.parametrize(("key", "message"), SHAPE_ERRORS)
-def test_mask_warp_kernel_checks_shapes(key, message):
-    inputs = _changed(key)
-    tensors = inputs["mask"], inputs["flow"], inputs["weight"]
-    with pytest.raises(ValueError, match="mask_warp: " + message):
-        torch.ops.amodal2.mask_splat(*tensors, False, [0.0, 0.0], False)
-
-
-@pytest.mark.skipif(not HAS_C, reason="amodal2._C is not built")
-@pytest.mark.parametrize(
-    ("types", "message"),
-    [
-        ((torch.int32, torch.float32), "expected mask of type float32, float64, bfloat16, float16"),
-        ((torch.float32, torch.float64), "expected flow of type Float, got Double"),
-        ((torch.bfloat16, torch.bfloat16), "expected flow of type Float, got BFloat16"),
-    ],
-)
-def test_mask_warp_kernel_checks_types(types, message):
-    mask, flow, _ = make_case("odd", "backward-zeros")
-    with pytest.raises(TypeError, match="mask_warp: " + message):
-        torch.ops.amodal2.mask_warp(mask.to(types[0]), flow.to(types[1]), [0.0, 0.0], False)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("mask", r"expected mask of type float32, .*, got torch\.int64"),
-        ("flow", r"expected flow of a floating type, got torch\.int64"),
-        ("weight", r"expected weight of a floating type, got torch\.int64"),
-    ],
-)
-def test_mask_warp_integer_tensor_raises_type_error(name, message):
-    mask, flow, options = make_case("odd", "splat-weighted", torch.float32)
-    inputs = {"mask": mask, "flow": flow, **options}
-    inputs[name] = inputs[name].long()
-    with pytest.raises(TypeError, match="mask_warp: " + message):
-        mask_warp(**inputs)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("deterministic", [False, True], ids=["atomic", "deterministic"])
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_mask_warp_on_cuda_equals_float64_reference(shape, mode, deterministic, dtype):
-    mask, flow, options = make_case(shape, mode, dtype)
-    there = {name: x.cuda() if isinstance(x, Tensor) else x for name, x in options.items()}
-    torch.use_deterministic_algorithms(deterministic)
-    try:
-        output = mask_warp(mask.cuda(), flow.cuda(), **there)
-        found = gradients(mask_warp, mask.cuda(), flow.cuda(), there)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert output.is_cuda
-    wide = {name: x.double() if isinstance(x, Tensor) else x for name, x in options.items()}
-    expected = loop_oracle(mask, flow, options)
-    grads = gradients(hat_oracle, mask.double(), flow.double(), wide)
-    tolerance = {torch.float64: 1e-9, torch.float32: 1e-4}.get(dtype, 0.1)
-    torch.testing.assert_close(output.cpu().double(), expected, atol=tolerance, rtol=tolerance)
-    assert_equal_gradients(found, grads, atol=10 * tolerance, rtol=10 * tolerance)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("mode", ["backward", "splat"])
-def test_mask_warp_deterministic_on_cuda_same_bits_every_time(mode):
-    """Many pixels land on few, so that atomic additions would come in another order."""
-    mask, flow = torch.randn(2, 3, 200, 300).cuda(), (-torch.rand(2, 2, 200, 300) * 200).cuda()
-    options = {"mode": mode, "padding": "border"}
-    torch.use_deterministic_algorithms(True)
-    try:
-        first = gradients(mask_warp, mask, flow, options)
-        for _ in range(5):
-            for name, grad in gradients(mask_warp, mask, flow, options).items():
-                assert torch.equal(grad, first[name])
-    finally:
-        torch.use_deterministic_algorithms(False)
-
-
-@pytest.mark.gpu
-def test_mask_warp_non_finite_flow_on_cuda_is_nan_or_dropped():
-    check_non_finite_flow_unchecked(
-        "cuda",
-        lambda mask, flow, border: torch.ops.amodal2.mask_warp(mask, flow, [0.0, 0.0], border),
-        lambda mask, flow, border: torch.ops.amodal2.mask_splat(
-            mask, flow, None, False, [0.0, 0.0], border
-        ),
-    )
-
-
-@pytest.mark.slow
-def test_mask_warp_without_extension_runs_the_reference():
-    """Block the extension in a new interpreter and run this file's checks of the op there."""
-    script = """
-import sys
-sys.modules["amodal2._C"] = None
-import pytest, amodal2.ops
-assert not amodal2.ops.HAS_C
-for name in ("mask_warp", "mask_splat"):
-    path = amodal2.ops.op_paths()[name].path
-    assert path == "CPU: PyTorch reference, CUDA: PyTorch reference", path
-chosen = "gradcheck or hat_oracle or adjoints or (opcheck and float32)"
-sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-k", chosen, sys.argv[1]]))
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", script, __file__],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-
-
-@pytest.mark.skipif(not HAS_C, reason="amodal2._C is not built")
-def test_mask_warp_op_path_names_kernel():
-    for name in ("mask_warp", "mask_splat"):
-        assert op_paths()[name].path.startswith("CPU: C++ kernel")
