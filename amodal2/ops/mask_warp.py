@@ -120,8 +120,11 @@ def _check_options(
     weight: Tensor | None,
 ) -> tuple[bool, list[float]]:
     """Return whether the padding is "border", and the offset in x and y."""
-    known = {"mode": ("backward", "splat"), "padding": ("zeros", "border")}
-    known["normalize"] = ("none", "average") if mode == "splat" else ("none",)
+    known: dict[str, tuple[str, ...]] = {
+        "mode": ("backward", "splat"),
+        "padding": ("zeros", "border"),
+        "normalize": ("none", "average") if mode == "splat" else ("none",),
+    }
     chosen = {"mode": mode, "padding": padding, "normalize": normalize}
     for name, values in known.items():
         if chosen[name] not in values:
@@ -187,7 +190,7 @@ class _Taps(NamedTuple):
     """The four pixels around the point of each pixel: top left and right, bottom left and right.
 
     Attributes:
-        index (Tensor[4, N, H * W]): pixel of the image, 0 where it lies outside.
+        pixel (Tensor[4, N, H * W]): its number in the image, 0 where it lies outside.
         inside (Tensor[4, N, H * W]): whether it lies inside.
         x (Tensor[N, H * W]): way from the left to the right ones.
         y (Tensor[N, H * W]): way from the top to the bottom ones.
@@ -195,7 +198,7 @@ class _Taps(NamedTuple):
         finite (Tensor[N, H * W]): whether the flow is; if not, nothing counts as inside.
     """
 
-    index: Tensor
+    pixel: Tensor
     inside: Tensor
     x: Tensor
     y: Tensor
@@ -247,7 +250,7 @@ def _find_taps(flow: Tensor, offset: Sequence[float], border: bool) -> _Taps:
 def _gather(source: Tensor, taps: _Taps) -> list[Tensor]:
     """Return what is at each of the four pixels, 0 outside: [N, C, H * W]."""
     flat = source.flatten(2).to(taps.x.dtype)
-    pairs = zip(taps.index, taps.inside, strict=True)
+    pairs = zip(taps.pixel, taps.inside, strict=True)
     return [
         torch.where(inside[:, None], flat.gather(2, index[:, None].expand_as(flat)), 0)
         for index, inside in pairs
@@ -260,7 +263,7 @@ def _scatter(values: Tensor, taps: _Taps) -> Tensor:
     flat = values.flatten(2).to(taps.x.dtype).transpose(1, 2)  # [N, H * W, C]
     sums = flat.new_zeros(n * h * w, c)
     starts = torch.arange(n, device=values.device)[:, None] * (h * w)
-    for index, inside, share in zip(taps.index, taps.inside, taps.weights(), strict=True):
+    for index, inside, share in zip(taps.pixel, taps.inside, taps.weights(), strict=True):
         added = torch.where(inside[..., None], flat * share[..., None], 0)
         sums.index_add_(0, (starts + index).flatten(), added.reshape(-1, c))
     return sums.view(n, h, w, c).permute(0, 3, 1, 2).contiguous()
