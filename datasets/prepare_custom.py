@@ -19,16 +19,13 @@ from pathlib import Path
 
 from amodal2.data.importers import (
     SourceVideo,
-    VideoImport,
     read_coco_frames,
     read_cvat,
     read_labelme,
     read_mask_folders,
 )
-from amodal2.structures.video_json import read_video_json
+from amodal2.data.importers.command import convert
 from amodal2.utils.frames import list_images
-
-logger = logging.getLogger("prepare_custom")
 
 
 def read_videos(args: argparse.Namespace) -> Iterator[SourceVideo]:
@@ -74,35 +71,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Convert, read the result back, report; return the exit status."""
+    """Convert; return the exit status."""
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        collected = VideoImport(args.categories, args.visible_only)
-        for video in read_videos(args):
-            collected.add(video)
-        collected.write(args.out)
-        dataset = read_video_json(args.out)
-    except (ValueError, OSError) as error:
-        logger.error("prepare_custom: %s", error)
-        return 2
-    for what, count in collected.report.items():
-        logger.info("%8d %s", count, what)
-    missing = [
-        name
-        for video in dataset.videos
-        for name in video["file_names"]
-        if not (args.out.parent / name).is_file()
-    ]
-    if missing:
-        logger.warning(
-            "%d of the frames named in the file do not exist, the first is %s; put them there or "
-            "give --frames",
-            len(missing),
-            args.out.parent / missing[0],
-        )
-    logger.info("%s: categories %s", args.out, [entry["name"] for entry in dataset.categories])
-    return 0
+    return convert(
+        lambda: read_videos(args),
+        args.out,
+        logging.getLogger("prepare_custom"),
+        categories=args.categories,
+        visible_only=args.visible_only,
+    )
 
 
 if __name__ == "__main__":

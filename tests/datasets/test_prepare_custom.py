@@ -44,7 +44,7 @@ def test_main_missing_frames_are_said(script, tmp_path, caplog):
         assert (
             script.main(["cvat", str(tmp_path / "a.xml"), "--out", str(tmp_path / "o.json")]) == 0
         )
-    assert "3 of the frames named in the file do not exist" in caplog.text
+    assert "3 of 3 frames named in the file do not exist" in caplog.text
 
 
 def test_main_bad_input_ends_with_status_two_and_writes_nothing(script, tmp_path):

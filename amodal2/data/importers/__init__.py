@@ -2,7 +2,8 @@
 
 Every format has a reader that yields one :class:`SourceVideo` after the other; :class:`VideoImport`
 applies the rules of the schema to them, counts what it changes or drops, and writes the file. The
-readers: ``labelme``, ``cvat``, ``coco_frames`` (COCO per frame with track ids), ``mask_folders``.
+readers: ``labelme``, ``cvat``, ``coco_frames`` (COCO per frame with track ids), ``mask_folders`` of
+annotation tools; ``fishbowl``, ``movid_a`` of datasets.
 """
 
 from amodal2.data.importers.coco_frames import read_coco_frames
