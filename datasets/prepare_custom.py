@@ -24,7 +24,7 @@ from amodal2.data.importers import (
     read_labelme,
     read_mask_folders,
 )
-from amodal2.data.importers.command import convert
+from amodal2.data.importers.command import convert_videos
 from amodal2.utils.frames import list_images
 
 
@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Convert; return the exit status."""
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return convert(
+    return convert_videos(
         lambda: read_videos(args),
         args.out,
         logging.getLogger("prepare_custom"),

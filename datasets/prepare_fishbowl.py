@@ -12,7 +12,7 @@ import logging
 import sys
 from pathlib import Path
 
-from amodal2.data.importers.command import convert
+from amodal2.data.importers.command import convert_videos
 from amodal2.data.importers.fishbowl import read_fishbowl
 
 PUBLISHED = {"train": 10_000, "val": 1_000, "test": 1_000}
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     out = args.out or args.root / f"{args.split}.json"
     videos = PUBLISHED[args.split]
-    return convert(
+    return convert_videos(
         lambda: read_fishbowl(args.root, args.split, out.parent, not args.class_agnostic),
         out,
         logging.getLogger("prepare_fishbowl"),

@@ -12,7 +12,7 @@ import logging
 import sys
 from pathlib import Path
 
-from amodal2.data.importers.command import convert
+from amodal2.data.importers.command import convert_videos
 from amodal2.data.importers.movid_a import CATEGORY, read_movid_a
 
 PUBLISHED = {
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     out = args.out or args.root / f"{args.split}.json"
-    return convert(
+    return convert_videos(
         lambda: read_movid_a(args.root / args.split, out.parent),
         out,
         logging.getLogger("prepare_movid_a"),

@@ -196,7 +196,7 @@ class VideoImport:
             return visible, None if self.visible_only else visible
         if visible is None:
             return None, amodal
-        common = _intersect(visible, amodal)
+        common = intersect(visible, amodal)
         lost = rle_area(visible) - rle_area(common)
         if lost:
             self.report["visible pixels cut off outside the amodal mask"] += lost
@@ -211,13 +211,19 @@ def unite(first: RLE | None, second: RLE) -> RLE:
         first: None counts as empty.
         second: a compressed RLE.
     """
-    return second if first is None else _merge(first, second, intersect=False)
+    return second if first is None else _merge(first, second, False)
 
 
-def _intersect(first: RLE, second: RLE) -> RLE:
-    return _merge(first, second, intersect=True)
+def intersect(first: RLE, second: RLE) -> RLE:
+    """Return the common pixels of two masks of one size.
+
+    Args:
+        first: a compressed RLE.
+        second: a compressed RLE.
+    """
+    return _merge(first, second, True)
 
 
-def _merge(first: RLE, second: RLE, intersect: bool) -> RLE:
-    merged = coco_mask.merge([first, second], intersect=intersect)
+def _merge(first: RLE, second: RLE, common: bool) -> RLE:
+    merged = coco_mask.merge([first, second], intersect=common)
     return {"size": [int(n) for n in merged["size"]], "counts": merged["counts"].decode("ascii")}
