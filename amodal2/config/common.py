@@ -70,5 +70,6 @@ def _add_timm_config(cfg: CfgNode) -> None:
     # Indices into the model's feature pyramid that become res2, res3, res4, res5 (strides 4, 8, 16,
     # 32).
     cfg.MODEL.TIMM.OUT_INDICES = (1, 2, 3, 4)
-    # True keeps batch normalisation at its stored statistics and does not train it.
+    # True keeps batch normalisation at its stored statistics and does not train it. False trains it
+    # on the statistics of the whole batch, over all processes.
     cfg.MODEL.TIMM.FREEZE_BN = False
