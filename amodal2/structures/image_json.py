@@ -1,0 +1,347 @@
+"""Ground truth of image datasets: COCO-style JSON with amodal keys, read and checked.
+
+A file holds ``images`` (id, file_name, height, width), ``categories`` (id, name) and
+``annotations``: one record per object with id, image_id, category_id, iscrowd and the masks
+``amodal_segm`` (the whole object) and, where known, ``visible_segm`` (null or empty for an object
+that is fully hidden); optional ``occluder_segm``, ``background_objs_segm``, ``amodal_bbox``,
+``visible_bbox`` (x, y, w, h), ``amodal_area``, ``visible_area``, ``occlusion_rate``, ``track_id``,
+``isStuff``. Other names for the same content are in :data:`ALIASES`. Masks may be compressed or
+uncompressed RLEs or polygons; here they become compressed RLEs, and empty masks become None. Boxes,
+areas and occlusion rates that the file leaves out are measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from amodal2.structures.mask_checks import Problem
+from amodal2.structures.rle import RLE, rle_areas, rle_box, to_rle
+from amodal2.structures.rle_runs import contained, find_invalid_counts
+from amodal2.utils.errors import AnnotationError
+from amodal2.utils.logging import get_logger
+
+logger = get_logger(__name__)
+
+AMODAL_SEGM = "amodal_segm"
+"""Key of the amodal mask of an object record."""
+VISIBLE_SEGM = "visible_segm"
+"""Key of the visible mask of an object record."""
+OCCLUDER_SEGM = "occluder_segm"
+"""Key of the union of the nearer objects over an object."""
+BACKGROUND_SEGM = "background_objs_segm"
+"""Key of the union of the farther objects that an object covers."""
+MASK_KEYS = (AMODAL_SEGM, VISIBLE_SEGM, OCCLUDER_SEGM, BACKGROUND_SEGM)
+
+ALIASES = {
+    AMODAL_SEGM: ("a_segm", "segmentation"),
+    VISIBLE_SEGM: ("inmodal_seg", "i_segm", "visible_mask"),
+    "amodal_bbox": ("a_bbox", "bbox"),
+    "visible_bbox": ("inmodal_bbox", "i_bbox"),
+    "amodal_area": ("a_area",),
+    "visible_area": ("i_area",),
+    "occlusion_rate": ("occlude_rate",),
+}
+"""Key -> names of other data sets (KINS 2019 and 2020, COCOA, VRSP, UOAIS, COCO) for it.
+
+``area`` is no alias: converted files hold amodal, visible or box areas under it.
+"""
+
+
+@dataclass
+class ImageDataset:
+    """Checked content of an annotation file.
+
+    Args:
+        file: path of the JSON file.
+        images: image entries.
+        categories: category entries in ascending order of their ids.
+        annotations: object records in normal form; ``iscrowd``, and for each of the two kinds of
+            masks that they have ``<kind>_bbox`` (None if empty) and ``<kind>_area`` are always
+            present, with both kinds ``occlusion_rate`` too.
+        skipped: number of records left out because they were invalid.
+        warnings: text of each kind of doubtful content -> number of cases.
+    """
+
+    file: str
+    images: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    skipped: int = 0
+    warnings: Counter[str] = field(default_factory=Counter)
+
+    def has(self, key: str) -> bool:
+        """Tell whether all objects carry a key (true of a file without objects).
+
+        Args:
+            key: key of the records, e.g. ``"amodal_segm"``.
+        """
+        return all(key in record for record in self.annotations)
+
+
+def read_image_json(
+    file: str | Path, *, strict: bool = False, skip_invalid: bool = False
+) -> ImageDataset:
+    """Read and check an annotation file.
+
+    Doubtful content (visible pixels outside the amodal mask, occlusion rates outside [0, 1]) is
+    counted and logged; it does not change the records.
+
+    Args:
+        file: path of the JSON file.
+        strict: stop at doubtful content as well.
+        skip_invalid: leave invalid images and objects out, count and log them, instead of stopping.
+
+    Returns:
+        ImageDataset: records in normal form, in the order of the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        AnnotationError: naming file, image, annotation and key of the first invalid entry.
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"read_image_json: expected an annotation file, got no such file {path}; prepare the "
+            "dataset or set DETECTRON2_DATASETS to its root"
+        )
+    dataset = _Reader(str(path), skip_invalid).read(_parse(path))
+    for text, count in dataset.warnings.items():
+        if strict:
+            raise AnnotationError(
+                f"read_image_json: {text}: {count} cases in strict mode", file=path
+            )
+        logger.warning("%s: %s: %d cases", path, text, count)
+    if dataset.skipped:
+        logger.warning("%s: %d invalid records left out", path, dataset.skipped)
+    return dataset
+
+
+def normalise_image_masks(
+    records: list[dict[str, Any]], images: dict[int, dict[str, Any]]
+) -> dict[int, Problem]:
+    """Turn all masks of object records into valid compressed RLEs, in place.
+
+    Empty masks become None. No damaged RLE reaches the C decoder, which reads past its end.
+
+    Args:
+        records: objects or predictions with a valid ``image_id`` and masks under some of
+            :data:`MASK_KEYS`.
+        images: image id -> entry with ``height`` and ``width``.
+
+    Returns:
+        dict[int, tuple]: position of each record with a broken mask -> its first problem.
+    """
+    problems: dict[int, Problem] = {}
+    places: list[tuple[int, str]] = []
+    rles: list[RLE] = []
+    pixels: list[int] = []
+    for position, record in enumerate(records):
+        image = images[record["image_id"]]
+        for key in MASK_KEYS:
+            if record.get(key) is None:
+                continue
+            try:
+                rles.append(to_rle(record[key], image["height"], image["width"]))
+            except ValueError as error:
+                problems.setdefault(position, (key, str(error)))
+                continue
+            places.append((position, key))
+            pixels.append(image["height"] * image["width"])
+    broken = find_invalid_counts([rle["counts"] for rle in rles], pixels)
+    for index, text in broken.items():
+        problems.setdefault(places[index][0], (places[index][1], text))
+    valid = [index for index in range(len(rles)) if index not in broken]
+    areas = rle_areas([rles[index] for index in valid])
+    for index, area in zip(valid, areas.tolist(), strict=True):
+        position, key = places[index]
+        records[position][key] = rles[index] if area else None
+    return problems
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise AnnotationError(f"read_image_json: expected JSON, got {error}", file=path) from error
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise AnnotationError(
+                "read_image_json: expected an object with lists images, categories and annotations",
+                file=path,
+                key=key,
+            )
+    return data
+
+
+class _Reader:
+    """Checks the entries of one file; holds what its error messages need."""
+
+    def __init__(self, file: str, skip_invalid: bool) -> None:
+        self.file = file
+        self.skip_invalid = skip_invalid
+        self.skipped = 0
+
+    def read(self, data: dict[str, Any]) -> ImageDataset:
+        """Check everything, categories and images before the objects that refer to them."""
+        categories = self._keep(data["categories"], _category_problem, "category")
+        images = self._keep(data["images"], _image_problem, "image")
+        by_id = {image["id"]: image for image in images}
+        known = {category["id"] for category in categories}
+
+        def object_problem(record: dict[str, Any]) -> Problem | None:
+            return _object_problem(record, by_id, known)
+
+        objects = self._keep(data["annotations"], object_problem, "annotation")
+        broken = normalise_image_masks(objects, by_id)
+        for position, record in enumerate(objects):
+            if position not in broken and record.get(AMODAL_SEGM, True) is None:
+                broken[position] = (AMODAL_SEGM, "expected a mask with pixels, got an empty one")
+        for position, problem in sorted(broken.items()):
+            self._reject("annotation", objects[position], problem)
+        objects = [record for position, record in enumerate(objects) if position not in broken]
+        _fill_in(objects)
+        warnings = _count_doubts(objects, by_id)
+        if any(record["id"] < 1 for record in objects):
+            warnings["annotation ids below 1 (all ids were shifted to start at 1)"] = 1
+            shift = 1 - min(record["id"] for record in objects)
+            for record in objects:
+                record["id"] += shift
+        categories.sort(key=lambda category: category["id"])
+        return ImageDataset(self.file, images, categories, objects, self.skipped, warnings)
+
+    def _keep(
+        self, entries: list[Any], check: Callable[[dict[str, Any]], Problem | None], kind: str
+    ) -> list[dict[str, Any]]:
+        """Return the entries that have an id of their own and pass a check."""
+        kept: list[dict[str, Any]] = []
+        seen: set[int] = set()
+        for position, entry in enumerate(entries):
+            if not isinstance(entry, dict):
+                problem: Problem | None = (kind, f"expected an object, got {entry!r:.80}")
+                entry = {}
+            elif type(entry.get("id")) is not int:
+                got = entry.get("id")
+                problem = ("id", f"expected an integer id in {kind} number {position}, got {got!r}")
+            elif entry["id"] in seen:
+                problem = ("id", f"expected unique {kind} ids, got {entry['id']} twice")
+            else:
+                problem = check(entry)
+            if problem is not None:
+                self._reject(kind, entry, problem)
+                continue
+            seen.add(entry["id"])
+            kept.append(entry)
+        return kept
+
+    def _reject(self, kind: str, entry: dict[str, Any], problem: Problem) -> None:
+        """Stop at an invalid entry, or count it."""
+        key, text = problem
+        where = {"image": "image_id", "annotation": "annotation_id"}
+        places = {where[kind]: entry.get("id")} if kind in where else {}
+        if kind == "annotation":
+            places["image_id"] = entry.get("image_id")
+        if not self.skip_invalid:
+            raise AnnotationError(f"read_image_json: {text}", file=self.file, key=key, **places)
+        self.skipped += 1
+        logger.debug("%s: left out %s %s, key %s: %s", self.file, kind, entry.get("id"), key, text)
+
+
+def _category_problem(category: dict[str, Any]) -> Problem | None:
+    if not isinstance(category.get("name"), str):
+        return "name", f"expected a category name, got {category.get('name')!r}"
+    return None
+
+
+def _image_problem(image: dict[str, Any]) -> Problem | None:
+    for key in ("height", "width"):
+        if type(image.get(key)) is not int or image[key] < 1:
+            return key, f"expected pixels above 0, got {image.get(key)!r}"
+    if not isinstance(image.get("file_name"), str):
+        return "file_name", f"expected the path of the image, got {image.get('file_name')!r}"
+    return None
+
+
+def _object_problem(
+    record: dict[str, Any], images: dict[int, dict[str, Any]], categories: set[int]
+) -> Problem | None:
+    """Bring an object's keys into normal form and check all but its masks."""
+    if type(record.get("image_id")) is not int or record["image_id"] not in images:
+        return "image_id", f"expected the id of an image entry, got {record.get('image_id')!r}"
+    if type(record.get("category_id")) is not int or record["category_id"] not in categories:
+        got = record.get("category_id")
+        return "category_id", f"expected one of the category ids {sorted(categories)}, got {got!r}"
+    for key, others in ALIASES.items():
+        names = [name for name in (key, *others) if name in record]
+        if names and key not in record:
+            record[key] = record[names[0]]
+    if AMODAL_SEGM not in record and VISIBLE_SEGM not in record:
+        return AMODAL_SEGM, f"expected '{AMODAL_SEGM}' or '{VISIBLE_SEGM}', got neither"
+    if record.setdefault("iscrowd", 0) not in (0, 1):
+        return "iscrowd", f"expected 0 or 1, got {record['iscrowd']!r}"
+    record["iscrowd"] = int(record["iscrowd"])
+    for key in ("amodal_bbox", "visible_bbox"):
+        box = record.get(key)
+        if box is not None and not (
+            isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
+        ):
+            return key, f"expected a box of four finite numbers x, y, w, h, got {box!r:.80}"
+    for key in ("amodal_area", "visible_area", "occlusion_rate"):
+        value = record.get(key)
+        if value is not None and not _is_number(value):
+            return key, f"expected a finite number, got {value!r:.80}"
+    return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _fill_in(objects: list[dict[str, Any]]) -> None:
+    """Measure the boxes, areas and occlusion rates that the file left out."""
+    for key, name in ((AMODAL_SEGM, "amodal"), (VISIBLE_SEGM, "visible")):
+        chosen = [record for record in objects if key in record]
+        areas = rle_areas([record[key] for record in chosen if record[key]]).tolist()[::-1]
+        for record in chosen:
+            area = areas.pop() if record[key] else 0
+            if record.get(f"{name}_area") is None:
+                record[f"{name}_area"] = area
+            if record.get(f"{name}_bbox") is None:
+                record[f"{name}_bbox"] = list(rle_box(record[key])) if area else None
+    for record in objects:
+        both = AMODAL_SEGM in record and VISIBLE_SEGM in record
+        if both and record.get("occlusion_rate") is None:
+            ratio = record["visible_area"] / record["amodal_area"] if record["amodal_area"] else 0
+            record["occlusion_rate"] = float(np.clip(1 - ratio, 0, 1))
+
+
+def _count_doubts(objects: list[dict[str, Any]], images: dict[int, dict[str, Any]]) -> Counter[str]:
+    """Count content that is legal JSON and yet contradicts the meaning of the keys."""
+    doubts: Counter[str] = Counter()
+    pairs = [
+        (record[VISIBLE_SEGM]["counts"], record[AMODAL_SEGM]["counts"])
+        for record in objects
+        if record.get(VISIBLE_SEGM) and record.get(AMODAL_SEGM)
+    ]
+    pixels = max((image["height"] * image["width"] for image in images.values()), default=0)
+    inside = contained([visible for visible, _ in pairs], [amodal for _, amodal in pairs], pixels)
+    rates = [record.get("occlusion_rate") for record in objects]
+    found = {
+        "objects with visible pixels outside the amodal mask": int((~inside).sum()),
+        "objects with an occlusion_rate outside [0, 1]": sum(
+            rate is not None and not 0 <= rate <= 1 for rate in rates
+        ),
+    }
+    for key in (AMODAL_SEGM, VISIBLE_SEGM):
+        missing = sum(key not in record for record in objects)
+        if 0 < missing < len(objects):
+            found[f"objects without {key}, while others have it"] = missing
+    doubts.update({text: count for text, count in found.items() if count})
+    return doubts
