@@ -23,3 +23,13 @@
 #define AMODAL2_CHECK_CPU(op, tensor)                                                    \
   TORCH_CHECK_VALUE((tensor).device().is_cpu(), op, ": expected " #tensor                   \
                     " on the CPU, got it on ", (tensor).device())
+
+// Raises unless the tensor lies in the memory of a GPU.
+#define AMODAL2_CHECK_CUDA(op, tensor)                            \
+  TORCH_CHECK_VALUE((tensor).is_cuda(), op, ": expected " #tensor \
+                    " on a CUDA device, got it on ", (tensor).device())
+
+// Raises unless the tensor lies where `other` does.
+#define AMODAL2_CHECK_SAME_DEVICE(op, tensor, other)                                           \
+  TORCH_CHECK_VALUE((tensor).device() == (other).device(), op, ": expected " #tensor " on ", \
+                    (other).device(), " like " #other ", got it on ", (tensor).device())
