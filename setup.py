@@ -163,6 +163,8 @@ def make_extension(kind: str, home: Path | None) -> Extension:
 
     openmp = ["-fopenmp"] if sys.platform.startswith("linux") else []
     optimise = ["/O2"] if sys.platform == "win32" else ["-O3", "-g0"]
+    if os.environ.get("CFLAGS"):  # they come first on the command line, and would lose
+        optimise = []
     options = {"include_dirs": [str(ROOT / "csrc")], "extra_link_args": openmp}
     if kind == "cpu":
         flags = {"cxx": optimise + openmp}
