@@ -63,16 +63,16 @@ __device__ inline T sum_lanes(T value, int width = kWarp) {
 // say that it is not deterministic.
 template <typename T, int kCount>
 __device__ inline void add_atomically(T* to, const Pack<T, kCount>& pack) {
+  int i = 0;
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
-  if constexpr (sizeof(T) == 4 && kCount % 4 == 0) {
-    for (int i = 0; i < kCount; i += 4) {
+  if constexpr (sizeof(T) == 4) {
+    for (; i + 4 <= kCount; i += 4) {
       atomicAdd(reinterpret_cast<float4*>(to + i),
                 make_float4(pack.at[i], pack.at[i + 1], pack.at[i + 2], pack.at[i + 3]));
     }
-    return;
   }
 #endif
-  for (int i = 0; i < kCount; ++i) atomicAdd(to + i, pack.at[i]);
+  for (; i < kCount; ++i) atomicAdd(to + i, pack.at[i]);
 }
 
 }  // namespace amodal2
