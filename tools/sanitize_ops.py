@@ -24,7 +24,7 @@ FLAGS = "-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-
 RUN = """
 import sys
 sys.path[:0] = sys.argv[1:3]
-import amodal2._C
+import torch, amodal2._C
 assert amodal2._C.__file__.startswith(sys.argv[1]), amodal2._C.__file__
 import pytest
 sys.exit(pytest.main(sys.argv[3:]))

@@ -60,17 +60,21 @@ def make(shape: tuple, device: torch.device, dtype: torch.dtype) -> Inputs:
 def stock(
     value: Tensor, levels: list[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """Sample every level with ``grid_sample``; autograd differentiates it."""
+    """Sample every level with ``grid_sample``; autograd differentiates it.
+
+    It samples in float32: bfloat16 cannot tell the pixels of a level apart (and on the CPU of torch
+    2.14.1 gives NaN for some finite inputs).
+    """
     batch, queries, heads = weights.shape[:3]
-    grids = (2 * locations.to(value.dtype) - 1).transpose(1, 2).flatten(0, 1)
+    grids = (2 * locations - 1).transpose(1, 2).flatten(0, 1)
     sampled = []
-    maps = value.split([h * w for h, w in levels], dim=1)
+    maps = value.float().split([h * w for h, w in levels], dim=1)
     for index, (pixels, (height, width)) in enumerate(zip(maps, levels, strict=True)):
         image = pixels.permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
         sampled.append(F.grid_sample(image, grids[:, :, index], align_corners=False))
-    share = weights.to(value.dtype).transpose(1, 2).reshape(batch * heads, 1, queries, -1)
+    share = weights.transpose(1, 2).reshape(batch * heads, 1, queries, -1)
     output = (torch.cat(sampled, dim=-1) * share).sum(-1)  # [B * M, D, Q]
-    return output.view(batch, -1, queries).transpose(1, 2)
+    return output.view(batch, -1, queries).transpose(1, 2).to(value.dtype)
 
 
 def forward(function, inputs: Inputs) -> Tensor:
@@ -119,7 +123,7 @@ def cases() -> list[Case]:
                         peers=[peer],
                         flops=flops,
                         bytes=size,
-                        tolerance=1e-4 if dtype == torch.float32 else None,
+                        tolerance=1e-4 if dtype == torch.float32 else 1e-2,
                         dtypes=(dtype,),
                     )
                 )
