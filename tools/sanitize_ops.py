@@ -84,7 +84,7 @@ def main() -> int:
         "UBSAN_OPTIONS": "print_stacktrace=1",
         "OMP_NUM_THREADS": "2",
     }
-    command = [sys.executable, "-c", RUN, str(package), str(ROOT), "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-c", RUN, str(package), str(ROOT), "-q", "--capture=sys"]
     done = subprocess.run([*command, *args.pytest], cwd=ROOT, env=environment, check=False)
     seconds = time.monotonic() - built
     print(f"sanitize_ops: built in {built - start:.0f} s, tests ran {seconds:.0f} s")

@@ -118,6 +118,7 @@ at::Tensor forward(const at::Tensor& value, at::IntArrayRef shapes, const at::Te
   AMODAL2_CHECK_CPU(kName, value);
   check_ms_deform_attn(value, shapes, locations, weights);
   const int64_t queries = locations.size(1), width = value.size(2) * value.size(3);
+  if (locations.numel() == 0) return at::zeros({value.size(0), queries, width}, value.options());
   at::Tensor output = at::empty({value.size(0), queries, width}, locations.options());
   if (output.numel() == 0) return output.to(value.scalar_type());
   at::Tensor packed = make_packed(value, locations);
@@ -153,7 +154,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   check_ms_deform_attn_backward(grad_output, value, shapes, locations, weights);
   at::Tensor grad_locations = at::zeros(locations.sizes(), locations.options());
   at::Tensor grad_weights = at::zeros(weights.sizes(), weights.options());
-  if (grad_output.numel() == 0) {
+  if (grad_output.numel() == 0 || locations.numel() == 0) {
     return {at::zeros(value.sizes(), value.options()), grad_locations, grad_weights};
   }
   at::Tensor packed = make_packed(value, locations), packed_grad = make_packed(value, locations);
