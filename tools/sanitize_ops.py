@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,18 +55,22 @@ def build(folder: Path, compiler: str) -> Path:
 
 
 def preloaded(compiler: str) -> str:
-    """Return what has to be loaded before Python: the sanitizer, then what it intercepts."""
-    names = ("libasan.so", "libstdc++.so")
-    found = [
-        subprocess.run(
-            [compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        for name in names
-    ]
+    """Return what has to be loaded before Python: the sanitizer, then what it intercepts.
+
+    Raises:
+        FileNotFoundError: if the compiler has no such library.
+    """
+    found = []
+    for name in ("libasan.so", "libstdc++.so"):
+        command = [compiler, f"-print-file-name={name}"]
+        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        if not Path(text).is_file():
+            raise FileNotFoundError(f"sanitize_ops: expected {name} of {compiler}, got none")
+        found.append(text)
     return " ".join(found)
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Build, run the tests and return pytest's exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,7 +78,7 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "sanitize")
     parser.add_argument("--compiler", default="g++")
     parser.add_argument("pytest", nargs="*", default=["tests/ops"], help="arguments of pytest")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     start = time.monotonic()
     package = build(args.folder.resolve(), args.compiler)
     built = time.monotonic()
