@@ -46,7 +46,7 @@ __device__ inline void store_pack(T* to, const Pack<T, kCount>& pack) {
 // Whether rows of `length` numbers from the start of a contiguous tensor on are whole packs.
 inline bool rows_are_packs(const at::Tensor& tensor, int64_t length) {
   return length * tensor.element_size() % kPackBytes == 0 &&
-      reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % kPackBytes == 0;
+         reinterpret_cast<std::uintptr_t>(tensor.const_data_ptr()) % kPackBytes == 0;
 }
 
 // Sums over groups of `width` neighbouring lanes, a power of two; every lane of the warp takes part

@@ -25,16 +25,14 @@ inline void check_ms_deform_attn(const at::Tensor& value, at::IntArrayRef shapes
   TORCH_CHECK_VALUE(shapes.size() % 2 == 0 && !shapes.empty(), kName,
                     ": expected spatial_shapes as (height, width) pairs, got ", shapes);
   const int64_t levels = static_cast<int64_t>(shapes.size()) / 2;
-  AMODAL2_CHECK_SIZES(
-      kName, sampling_locations,
-      at::IntArrayRef({value.size(0), sampling_locations.size(1), value.size(2), levels,
-                       sampling_locations.size(4), 2}));
+  AMODAL2_CHECK_SIZES(kName, sampling_locations,
+                      at::IntArrayRef({value.size(0), sampling_locations.size(1), value.size(2),
+                                       levels, sampling_locations.size(4), 2}));
   AMODAL2_CHECK_SIZES(kName, attention_weights, sampling_locations.sizes().slice(0, 5));
   const at::ScalarType type = value.scalar_type();
-  TORCH_CHECK_TYPE(type == at::kFloat || type == at::kDouble || type == at::kBFloat16 ||
-                       type == at::kHalf,
-                   kName, ": expected value of type float32, float64, bfloat16, float16, got ",
-                   type);
+  TORCH_CHECK_TYPE(
+      type == at::kFloat || type == at::kDouble || type == at::kBFloat16 || type == at::kHalf,
+      kName, ": expected value of type float32, float64, bfloat16, float16, got ", type);
   const at::ScalarType sums = type == at::kDouble ? at::kDouble : at::kFloat;
   AMODAL2_CHECK_DTYPE(kName, sampling_locations, sums);
   AMODAL2_CHECK_DTYPE(kName, attention_weights, sums);
@@ -46,9 +44,9 @@ inline void check_ms_deform_attn(const at::Tensor& value, at::IntArrayRef shapes
                       " positions, got ", shapes);
     length += height * width;
   }
-  TORCH_CHECK_VALUE(length == value.size(1) && length < kMostRows, kName,
-                    ": expected value with ", length, " positions (and fewer than ", kMostRows,
-                    ") for spatial_shapes ", shapes, ", got ", value.size(1));
+  TORCH_CHECK_VALUE(length == value.size(1) && length < kMostRows, kName, ": expected value with ",
+                    length, " positions (and fewer than ", kMostRows, ") for spatial_shapes ",
+                    shapes, ", got ", value.size(1));
 }
 
 // The same for the backward pass.
@@ -58,9 +56,9 @@ inline void check_ms_deform_attn_backward(const at::Tensor& grad_output, const a
                                           const at::Tensor& attention_weights) {
   check_ms_deform_attn(value, shapes, sampling_locations, attention_weights);
   AMODAL2_CHECK_SAME_DEVICE("_ms_deform_attn_backward", grad_output, value);
-  AMODAL2_CHECK_SIZES("_ms_deform_attn_backward", grad_output,
-                      at::IntArrayRef({value.size(0), sampling_locations.size(1),
-                                       value.size(2) * value.size(3)}));
+  AMODAL2_CHECK_SIZES(
+      "_ms_deform_attn_backward", grad_output,
+      at::IntArrayRef({value.size(0), sampling_locations.size(1), value.size(2) * value.size(3)}));
 }
 
 }  // namespace amodal2

@@ -21,9 +21,12 @@ template <typename T, int kBytes>
 AMODAL2_INLINE void forward_any(const Problem<T>& p, int64_t begin, int64_t end) {
   constexpr int kBlocks = kRowBytes / kBytes;
   switch (p.padded_depth * sizeof(T) / kRowBytes) {
-    case 1: return forward_queries<T, kBytes, kBlocks>(p, begin, end);
-    case 2: return forward_queries<T, kBytes, 2 * kBlocks>(p, begin, end);
-    default: return forward_queries<T, kBytes, 0>(p, begin, end);
+    case 1:
+      return forward_queries<T, kBytes, kBlocks>(p, begin, end);
+    case 2:
+      return forward_queries<T, kBytes, 2 * kBlocks>(p, begin, end);
+    default:
+      return forward_queries<T, kBytes, 0>(p, begin, end);
   }
 }
 
@@ -31,9 +34,12 @@ template <typename T, int kBytes>
 AMODAL2_INLINE void backward_any(const Problem<T>& p, int64_t begin, int64_t end) {
   constexpr int kBlocks = kRowBytes / kBytes;
   switch (p.padded_depth * sizeof(T) / kRowBytes) {
-    case 1: return backward_groups<T, kBytes, kBlocks>(p, begin, end);
-    case 2: return backward_groups<T, kBytes, 2 * kBlocks>(p, begin, end);
-    default: return backward_groups<T, kBytes, 0>(p, begin, end);
+    case 1:
+      return backward_groups<T, kBytes, kBlocks>(p, begin, end);
+    case 2:
+      return backward_groups<T, kBytes, 2 * kBlocks>(p, begin, end);
+    default:
+      return backward_groups<T, kBytes, 0>(p, begin, end);
   }
 }
 
@@ -125,14 +131,12 @@ at::Tensor forward(const at::Tensor& value, at::IntArrayRef shapes, const at::Te
   packed_values(packed, value).copy_(value);
   const at::Tensor points = locations.contiguous(), attention = weights.contiguous();
   AT_DISPATCH_FLOATING_TYPES(output.scalar_type(), "ms_deform_attn", [&] {
-    Problem<scalar_t> p = make_problem<scalar_t>(value, shapes, packed, points, attention,
-                                                 value.size(2));
+    Problem<scalar_t> p =
+        make_problem<scalar_t>(value, shapes, packed, points, attention, value.size(2));
     p.output = output.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, p.batch * p.queries, 8,
-                     [&](int64_t begin, int64_t end) {
-                       return has_avx2() ? forward_avx2(p, begin, end)
-                                         : forward_baseline(p, begin, end);
-                     });
+    at::parallel_for(0, p.batch * p.queries, 8, [&](int64_t begin, int64_t end) {
+      return has_avx2() ? forward_avx2(p, begin, end) : forward_baseline(p, begin, end);
+    });
   });
   return output.to(value.scalar_type());
 }
@@ -147,9 +151,11 @@ int64_t choose_group_heads(int64_t batch, int64_t heads) {
   return (heads + groups - 1) / groups;
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_output, const at::Tensor& value, at::IntArrayRef shapes,
-    const at::Tensor& locations, const at::Tensor& weights) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const at::Tensor& grad_output,
+                                                        const at::Tensor& value,
+                                                        at::IntArrayRef shapes,
+                                                        const at::Tensor& locations,
+                                                        const at::Tensor& weights) {
   AMODAL2_CHECK_CPU(kName, value);
   check_ms_deform_attn_backward(grad_output, value, shapes, locations, weights);
   at::Tensor grad_locations = at::zeros(locations.sizes(), locations.options());
@@ -164,17 +170,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   const int64_t group_heads = choose_group_heads(value.size(0), value.size(2));
   const int64_t groups = (value.size(2) + group_heads - 1) / group_heads;
   AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "_ms_deform_attn_backward", [&] {
-    Problem<scalar_t> p = make_problem<scalar_t>(value, shapes, packed, points, attention,
-                                                 group_heads);
+    Problem<scalar_t> p =
+        make_problem<scalar_t>(value, shapes, packed, points, attention, group_heads);
     p.grad_output = grad.const_data_ptr<scalar_t>();
     p.grad_value = packed_grad.mutable_data_ptr<scalar_t>();
     p.grad_locations = grad_locations.mutable_data_ptr<scalar_t>();
     p.grad_weights = grad_weights.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, p.batch * groups, 1,
-                     [&](int64_t begin, int64_t end) {
-                       return has_avx2() ? backward_avx2(p, begin, end)
-                                         : backward_baseline(p, begin, end);
-                     });
+    at::parallel_for(0, p.batch * groups, 1, [&](int64_t begin, int64_t end) {
+      return has_avx2() ? backward_avx2(p, begin, end) : backward_baseline(p, begin, end);
+    });
   });
   at::Tensor grad_value = at::empty(value.sizes(), value.options());
   grad_value.copy_(packed_values(packed_grad, value));

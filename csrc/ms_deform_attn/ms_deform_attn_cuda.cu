@@ -2,8 +2,8 @@
 //
 // A group of up to 32 neighbouring lanes serves one query and head, each lane one pack of channels
 // at a time, so a corner of a sample is read by one coalesced access. The forward pass writes each
-// number once. The backward pass reduces the gradients of locations and weights over the group, in a
-// fixed order, and adds to the gradient of the values atomically: in floating point, whose result
+// number once. The backward pass reduces the gradients of locations and weights over the group, in
+// a fixed order, and adds to the gradient of the values atomically: in floating point, whose result
 // depends on the order of the threads, or, if PyTorch is asked for deterministic algorithms, in
 // 64-bit fixed point, whose result does not.
 #include <ATen/ATen.h>
@@ -102,8 +102,8 @@ __device__ inline void load_corners(const T* values, const int (&rows)[4], int64
 
 template <typename T, typename A, int kCount>
 __global__ void __launch_bounds__(kBlock)
-forward_kernel(const Shape s, const T* __restrict__ value, const A* __restrict__ locations,
-               const A* __restrict__ weights, T* __restrict__ output) {
+    forward_kernel(const Shape s, const T* __restrict__ value, const A* __restrict__ locations,
+                   const A* __restrict__ weights, T* __restrict__ output) {
   const int64_t item =
       static_cast<int64_t>(blockIdx.x) * (kBlock / s.lanes) + threadIdx.x / s.lanes;
   if (item >= s.items) return;
@@ -160,9 +160,10 @@ struct FixedSums {
 
 template <typename T, typename A, int kCount, typename Sums>
 __global__ void __launch_bounds__(kBlock)
-backward_kernel(const Shape s, const T* __restrict__ grad_output, const T* __restrict__ value,
-                const A* __restrict__ locations, const A* __restrict__ weights, const Sums grad_value,
-                A* __restrict__ grad_locations, A* __restrict__ grad_weights) {
+    backward_kernel(const Shape s, const T* __restrict__ grad_output, const T* __restrict__ value,
+                    const A* __restrict__ locations, const A* __restrict__ weights,
+                    const Sums grad_value, A* __restrict__ grad_locations,
+                    A* __restrict__ grad_weights) {
   const int64_t place =
       static_cast<int64_t>(blockIdx.x) * (kBlock / s.lanes) + threadIdx.x / s.lanes;
   // Lanes beyond the last item repeat it and write nothing, since all must take part in the sums.
@@ -251,11 +252,10 @@ at::Tensor forward(const at::Tensor& value, at::IntArrayRef shapes, const at::Te
     const auto launch = [&](auto count) {
       constexpr int kCount = decltype(count)::value;
       const Shape s = make_shape(value, shapes, locations, kCount);
-      forward_kernel<scalar_t, A, kCount>
-          <<<block_count(kName, s.items, kBlock / s.lanes), kBlock, 0,
-             c10::cuda::getCurrentCUDAStream()>>>(
-              s, values.const_data_ptr<scalar_t>(), points.const_data_ptr<A>(),
-              attention.const_data_ptr<A>(), output.mutable_data_ptr<scalar_t>());
+      forward_kernel<scalar_t, A, kCount><<<block_count(kName, s.items, kBlock / s.lanes), kBlock,
+                                            0, c10::cuda::getCurrentCUDAStream()>>>(
+          s, values.const_data_ptr<scalar_t>(), points.const_data_ptr<A>(),
+          attention.const_data_ptr<A>(), output.mutable_data_ptr<scalar_t>());
       C10_CUDA_KERNEL_LAUNCH_CHECK();
     };
     if (rows_are_packs(values, depth)) {
@@ -267,17 +267,20 @@ at::Tensor forward(const at::Tensor& value, at::IntArrayRef shapes, const at::Te
   return output;
 }
 
-// Returns the units per 1 of the fixed-point sums, a power of two as a tensor on the device: as many
-// as leave room for the sum of all samples. It is 0 or NaN if a gradient or weight is not finite.
+// Returns the units per 1 of the fixed-point sums, a power of two as a tensor on the device: as
+// many as leave room for the sum of all samples. It is 0 or NaN if a gradient or weight is not
+// finite.
 at::Tensor fixed_scale(const at::Tensor& grad, const at::Tensor& attention, int64_t samples) {
   const at::Tensor bound = grad.abs().amax().to(at::kDouble) *
-      attention.abs().amax().to(at::kDouble) * static_cast<double>(samples);
+                           attention.abs().amax().to(at::kDouble) * static_cast<double>(samples);
   return at::exp2((61 - at::log2(bound)).floor().clamp_max(1000));
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_output, const at::Tensor& value, at::IntArrayRef shapes,
-    const at::Tensor& locations, const at::Tensor& weights) {
+std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const at::Tensor& grad_output,
+                                                        const at::Tensor& value,
+                                                        at::IntArrayRef shapes,
+                                                        const at::Tensor& locations,
+                                                        const at::Tensor& weights) {
   AMODAL2_CHECK_CUDA(kName, value);
   check_ms_deform_attn_backward(grad_output, value, shapes, locations, weights);
   check_levels(shapes);
@@ -299,18 +302,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
     const auto launch = [&](auto count, auto sums) {
       constexpr int kCount = decltype(count)::value;
       const Shape s = make_shape(value, shapes, locations, kCount);
-      backward_kernel<scalar_t, A, kCount>
-          <<<block_count(kName, s.items, kBlock / s.lanes), kBlock, 0,
-             c10::cuda::getCurrentCUDAStream()>>>(
-              s, grad.const_data_ptr<scalar_t>(), values.const_data_ptr<scalar_t>(),
-              points.const_data_ptr<A>(), attention.const_data_ptr<A>(), sums,
-              grad_locations.mutable_data_ptr<A>(), grad_weights.mutable_data_ptr<A>());
+      backward_kernel<scalar_t, A, kCount><<<block_count(kName, s.items, kBlock / s.lanes), kBlock,
+                                             0, c10::cuda::getCurrentCUDAStream()>>>(
+          s, grad.const_data_ptr<scalar_t>(), values.const_data_ptr<scalar_t>(),
+          points.const_data_ptr<A>(), attention.const_data_ptr<A>(), sums,
+          grad_locations.mutable_data_ptr<A>(), grad_weights.mutable_data_ptr<A>());
       C10_CUDA_KERNEL_LAUNCH_CHECK();
     };
     if (at::globalContext().deterministicAlgorithms()) {
       const at::Tensor sums = at::zeros(value.sizes(), value.options().dtype(at::kLong));
-      const at::Tensor scale =
-          fixed_scale(grad, attention, locations.size(1) * locations.size(4));
+      const at::Tensor scale = fixed_scale(grad, attention, locations.size(1) * locations.size(4));
       launch(std::integral_constant<int, 1>(),
              FixedSums{reinterpret_cast<unsigned long long*>(sums.mutable_data_ptr<int64_t>()),
                        scale.const_data_ptr<double>()});

@@ -416,6 +416,14 @@ def test_ms_deform_attn_mixed_devices_raise_value_error():
         torch.ops.amodal2.ms_deform_attn(value, shapes, locations, weights)
 
 
+@pytest.mark.gpu
+def test_ms_deform_attn_more_levels_than_cuda_takes_raises_value_error():
+    value, weights = torch.rand(1, 129, 1, 1).cuda(), torch.rand(1, 1, 1, 129, 1).cuda()
+    locations = torch.rand(1, 1, 1, 129, 1, 2).cuda()
+    with pytest.raises(ValueError, match="expected at most 128 levels on CUDA, got 129"):
+        ms_deform_attn(value, [(1, 1)] * 129, locations, weights)
+
+
 @pytest.mark.slow
 def test_ms_deform_attn_without_extension_runs_the_reference():
     """Block the extension in a new interpreter and run this file's checks of the op there."""
