@@ -11,8 +11,6 @@
 
 namespace amodal2 {
 
-constexpr double kLn2 = 0.6931471805599453;
-
 // The queries and output gradients of one tile, columns [depth, rows] and rows [rows, depth].
 template <typename T>
 struct TilePanels {
@@ -107,25 +105,22 @@ AMODAL2_INLINE void add_scaled(T* row, const T* vector, T factor, int64_t blocks
 }
 
 // Takes the listed keys of a block into the gradients of one row; `weights` and `grads` are scratch.
-template <typename T, int kBytes, int kBlocks>
+template <typename T, int kBytes>
 AMODAL2_INLINE void backward_row(const Attention<T>& a, int64_t item, const T* key,
                                  const T* value, T* grad_key, T* grad_value,
                                  const uint16_t* list, int64_t count, T* weights, T* grads) {
   typedef typename Vector<T, kBytes>::type V;
   constexpr int kLanes = Vector<T, kBytes>::kLanes;
-  const int64_t blocks = kBlocks ? kBlocks : a.depth / kLanes;
+  const int64_t blocks = a.depth / kLanes;
   const T *query = a.query + item * a.depth, *grad_output = a.grad_output + item * a.depth;
-  const V* query_row = reinterpret_cast<const V*>(query);
-  const V* grad_row = reinterpret_cast<const V*>(grad_output);
   const V logsumexp = V{} + a.logsumexp[item], delta = V{} + a.delta[item];
+  dot_all_listed<T, kBytes>(key, a.key.key_step, list, count, query, weights, blocks);
+  dot_all_listed<T, kBytes>(value, a.value.key_step, list, count, grad_output, grads, blocks);
   for (int64_t i = 0; i < count; i += kLanes) {
-    const V score =
-        dot_listed<T, kBytes, kBlocks, kLanes>(key, a.key.key_step, list + i, query_row, blocks);
-    const V grad = dot_listed<T, kBytes, kBlocks, kLanes>(value, a.value.key_step, list + i,
-                                                          grad_row, blocks);
-    const V weight = exp2_lanes<T, kBytes>(score - logsumexp);
+    const V weight = exp2_lanes<T, kBytes>(load_vector<V>(weights + i) - logsumexp);
+    const V grad = load_vector<V>(grads + i) - delta;
     store_vector(weights + i, weight);
-    store_vector(grads + i, V(weight * (grad - delta) * T(kLn2)));
+    store_vector(grads + i, V(weight * grad * T(kLn2)));
   }
   for (int64_t i = 0; i < count; ++i) {
     add_scaled<T, kBytes>(grad_key + list[i] * a.grad_key.key_step, query, grads[i], blocks);
@@ -136,7 +131,7 @@ AMODAL2_INLINE void backward_row(const Attention<T>& a, int64_t item, const T* k
                         blocks);
 }
 
-template <typename T, int kBytes, int kBlocks>
+template <typename T, int kBytes>
 AMODAL2_INLINE void backward_unit(const Attention<T>& a, const Unit& unit) {
   constexpr int64_t kLanes = Vector<T, kBytes>::kLanes, kColumns = kTileVectors * kLanes;
   const int64_t tiles = unit.tiles.size(), sparse = unit.sparse.size();
@@ -178,7 +173,7 @@ AMODAL2_INLINE void backward_unit(const Attention<T>& a, const Unit& unit) {
         }
         for (int64_t row = 0; row < sparse; ++row) {
           if (!lists.counts[row]) continue;
-          backward_row<T, kBytes, kBlocks>(
+          backward_row<T, kBytes>(
               a, a.item(unit.image, unit.sparse[row], head), key, value, grad_key, grad_value,
               &lists.keys[row * KeyLists::kRoom], lists.counts[row], weights.data(),
               grads.data());

@@ -11,8 +11,8 @@
 #include <optional>
 #include <tuple>
 
-#include "common/checks.h"
 #include "masked_attention/masked_attention_backward.h"
+#include "masked_attention/masked_attention_checks.h"
 #include "masked_attention/masked_attention_forward.h"
 
 namespace amodal2 {
@@ -24,11 +24,9 @@ AMODAL2_INLINE void work_on_units(const Attention<T>& a, int64_t begin, int64_t 
   for (int64_t index = begin; index < end; ++index) {
     const Unit unit = make_unit(a, index, kTileVectors * kLanes);
     if constexpr (kBackward) {
-      a.depth == 4 * kLanes ? backward_unit<T, kBytes, 4>(a, unit)
-                            : backward_unit<T, kBytes, 0>(a, unit);
+      backward_unit<T, kBytes>(a, unit);
     } else {
-      a.depth == 4 * kLanes ? forward_unit<T, kBytes, 4>(a, unit)
-                            : forward_unit<T, kBytes, 0>(a, unit);
+      forward_unit<T, kBytes>(a, unit);
     }
   }
 }
@@ -60,37 +58,12 @@ constexpr auto backward_avx2 = [](const auto& a, int64_t begin, int64_t end) {
 };
 #endif
 
-void check_inputs(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                  const std::optional<at::Tensor>& allow) {
-  constexpr const char* kName = "masked_attention";
-  AMODAL2_CHECK_CPU(kName, query);
-  AMODAL2_CHECK_CPU(kName, key);
-  AMODAL2_CHECK_CPU(kName, value);
-  AMODAL2_CHECK_RANK(kName, query, 4, "[B, Q, M, D]");
-  AMODAL2_CHECK_RANK(kName, key, 4, "[B, S, M, D]");
-  AMODAL2_CHECK_DTYPE(kName, key, query.scalar_type());
-  AMODAL2_CHECK_DTYPE(kName, value, query.scalar_type());
-  AMODAL2_CHECK_SIZES(kName, key, at::IntArrayRef({query.size(0), key.size(1), query.size(2),
-                                                   query.size(3)}));
-  AMODAL2_CHECK_SIZES(kName, value, key.sizes());
-  if (!allow.has_value()) return;
-  const at::Tensor& mask = *allow;
-  AMODAL2_CHECK_CPU(kName, mask);
-  AMODAL2_CHECK_RANK(kName, mask, 3, "[B, Q, S]");
-  AMODAL2_CHECK_DTYPE(kName, mask, at::kBool);
-  const int64_t period = mask.size(2);
-  AMODAL2_CHECK_SIZES(kName, mask, at::IntArrayRef({query.size(0), query.size(1), period}));
-  TORCH_CHECK_VALUE(period == key.size(1) || (period > 0 && key.size(1) % period == 0), kName,
-                    ": expected mask for ", key.size(1), " keys or a part of which they are a "
-                    "multiple, got one for ", period);
-}
-
 // Returns the tensor in the type of the sums, the last dimension dense and padded to whole rows.
 at::Tensor prepare_rows(const at::Tensor& tensor, at::ScalarType type) {
   const int64_t lanes = kRowBytes / static_cast<int64_t>(c10::elementSize(type));
   const int64_t missing = (lanes - tensor.size(3) % lanes) % lanes;
   at::Tensor rows = tensor.to(type);
-  if (missing) return at::constant_pad_nd(rows, {0, missing});
+  if (missing) rows = at::constant_pad_nd(rows, {0, missing});
   return rows.stride(3) == 1 ? rows : rows.contiguous();
 }
 
@@ -142,17 +115,10 @@ struct Prepared {
   }
 };
 
-at::ScalarType sum_type(const at::Tensor& tensor) {
-  TORCH_CHECK_TYPE(at::isFloatingType(tensor.scalar_type()),
-                   "masked_attention: expected query of a floating type, got ",
-                   tensor.scalar_type());
-  return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& query, const at::Tensor& key,
                                            const at::Tensor& value,
                                            const std::optional<at::Tensor>& allow, double scale) {
-  check_inputs(query, key, value, allow);
+  check_attention(query, key, value, allow);
   const at::ScalarType type = sum_type(query);
   const at::TensorOptions options = query.options().dtype(type);
   at::Tensor logsumexp = at::empty(query.sizes().slice(0, 3), options);
@@ -167,8 +133,7 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& query, const at::Te
     a.output = output.mutable_data_ptr<scalar_t>();
     a.logsumexp = logsumexp.mutable_data_ptr<scalar_t>();
     if (a.group_heads == 1) {
-      const int64_t threads = at::get_num_threads(), heads = a.batch * a.heads;
-      a.parts = std::max<int64_t>(1, std::min(threads / heads, a.queries / 8));
+      a.parts = std::clamp<int64_t>(at::get_num_threads() / (a.batch * a.heads), 1, a.queries);
     }
     at::parallel_for(0, a.units(), 1, [&](int64_t begin, int64_t end) {
       return has_avx2() ? forward_avx2(a, begin, end) : forward_baseline(a, begin, end);
@@ -182,13 +147,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
     const at::Tensor& grad_output, const at::Tensor& query, const at::Tensor& key,
     const at::Tensor& value, const std::optional<at::Tensor>& allow, const at::Tensor& output,
     const at::Tensor& logsumexp, double scale) {
-  constexpr const char* kName = "_masked_attention_backward";
-  check_inputs(query, key, value, allow);
+  check_attention(query, key, value, allow);
   const at::ScalarType type = sum_type(query);
-  AMODAL2_CHECK_SIZES(kName, grad_output, query.sizes());
-  AMODAL2_CHECK_SIZES(kName, output, query.sizes());
-  AMODAL2_CHECK_SIZES(kName, logsumexp, query.sizes().slice(0, 3));
-  AMODAL2_CHECK_DTYPE(kName, logsumexp, type);
+  check_attention_gradient(grad_output, query, output, logsumexp);
   if (query.numel() == 0 || key.numel() == 0) {
     return {at::zeros(query.sizes(), query.options()), at::zeros(key.sizes(), key.options()),
             at::zeros(value.sizes(), value.options())};
@@ -196,13 +157,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   const Prepared prepared(query, key, value, allow, scale, type);
   const at::Tensor grad = prepare_rows(grad_output, type).contiguous();
   const at::Tensor delta = (grad_output.to(type) * output.to(type)).sum(3).contiguous();
-  const at::Tensor sums = logsumexp.contiguous();
+  at::Tensor exponents = logsumexp.div(kLn2).contiguous();
   at::Tensor grad_query = at::zeros(prepared.query.sizes(), grad.options());
   at::Tensor grad_key = at::zeros(prepared.key.sizes(), grad.options());
   at::Tensor grad_value = at::zeros(prepared.value.sizes(), grad.options());
   AT_DISPATCH_FLOATING_TYPES(type, "_masked_attention_backward", [&] {
     Attention<scalar_t> a = prepared.describe<scalar_t>();
-    a.logsumexp = const_cast<scalar_t*>(sums.const_data_ptr<scalar_t>());
+    a.logsumexp = exponents.mutable_data_ptr<scalar_t>();
     a.grad_output = grad.const_data_ptr<scalar_t>();
     a.delta = delta.const_data_ptr<scalar_t>();
     a.grad_query = grad_query.mutable_data_ptr<scalar_t>();

@@ -27,7 +27,7 @@ AMODAL2_INLINE void soften_tile(const TileMask& mask, int64_t keys, T* scores,
                                 const TileState<T>& state, int64_t depth) {
   typedef typename Vector<T, kBytes>::type V;
   constexpr int kLanes = Vector<T, kBytes>::kLanes, kColumns = kTileVectors * kLanes;
-  V largest[kVectors], before[kVectors], total[kVectors];
+  V largest[kVectors], before[kVectors], total[kVectors], sum[kVectors] = {};
   for (int v = 0; v < kVectors; ++v) {
     before[v] = largest[v] = load_vector<V>(state.largest + v * kLanes);
   }
@@ -56,11 +56,13 @@ AMODAL2_INLINE void soften_tile(const TileMask& mask, int64_t keys, T* scores,
     for (int v = 0; v < kVectors; ++v) {
       T* at = scores + key * kColumns + v * kLanes;
       const V weight = exp2_lanes<T, kBytes>(load_vector<V>(at) - largest[v]);
-      total[v] += weight;
+      sum[v] += weight;
       store_vector(at, weight);
     }
   }
-  for (int v = 0; v < kVectors; ++v) store_vector(state.total + v * kLanes, total[v]);
+  for (int v = 0; v < kVectors; ++v) {
+    store_vector(state.total + v * kLanes, V(total[v] + sum[v]));
+  }
 }
 
 template <typename T, int kBytes, int kVectors>
@@ -76,26 +78,16 @@ AMODAL2_INLINE void forward_tile(const Attention<T>& a, const T* panel, const T*
 }
 
 // Takes the listed keys of a block into the running maximum, sum and output of one row.
-template <typename T, int kBytes, int kBlocks>
+template <typename T, int kBytes>
 AMODAL2_INLINE void forward_row(const Attention<T>& a, const T* query, const T* key,
                                 const T* value, const uint16_t* list, int64_t count, T* weights,
                                 T& largest, T& total, T* output) {
   typedef typename Vector<T, kBytes>::type V;
   constexpr int kLanes = Vector<T, kBytes>::kLanes;
-  const int64_t blocks = kBlocks ? kBlocks : a.depth / kLanes;
-  V fixed[kBlocks ? kBlocks : 1];
-  const V* row = reinterpret_cast<const V*>(query);
-  if constexpr (kBlocks > 0) {
-    for (int b = 0; b < kBlocks; ++b) fixed[b] = load_vector<V>(query + b * kLanes);
-    row = fixed;
-  }
+  const int64_t blocks = a.depth / kLanes;
   V top = V{} + largest, sum = {};
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const V scores =
-        dot_listed<T, kBytes, kBlocks, kLanes>(key, a.key.key_step, list + i, row, blocks);
-    top = larger(scores, top);
-    store_vector(weights + i, scores);
-  }
+  dot_all_listed<T, kBytes>(key, a.key.key_step, list, count, query, weights, blocks);
+  for (int64_t i = 0; i < count; i += kLanes) top = larger(load_vector<V>(weights + i), top);
   T most = top[0];
   for (int lane = 1; lane < kLanes; ++lane) most = top[lane] > most ? top[lane] : most;
   std::fill_n(weights + count, kLanes, kLowest<T>);
@@ -153,7 +145,7 @@ AMODAL2_INLINE void finish_forward(const Attention<T>& a, const Unit& unit,
         for (int64_t d = 0; d < a.depth; ++d) {
           a.output[item * a.depth + d] = tile.output[d * kColumns + row] / tile.total[row];
         }
-        a.logsumexp[item] = tile.largest[row] + std::log2(tile.total[row]);
+        a.logsumexp[item] = (tile.largest[row] + std::log2(tile.total[row])) * T(kLn2);
       }
     }
     for (int64_t row = 0; row < sparse; ++row) {
@@ -162,12 +154,12 @@ AMODAL2_INLINE void finish_forward(const Attention<T>& a, const Unit& unit,
       for (int64_t d = 0; d < a.depth; ++d) {
         a.output[item * a.depth + d] = state.row_output[at * a.depth + d] / state.row_total[at];
       }
-      a.logsumexp[item] = state.row_largest[at] + std::log2(state.row_total[at]);
+      a.logsumexp[item] = (state.row_largest[at] + std::log2(state.row_total[at])) * T(kLn2);
     }
   }
 }
 
-template <typename T, int kBytes, int kBlocks>
+template <typename T, int kBytes>
 AMODAL2_INLINE void forward_unit(const Attention<T>& a, const Unit& unit) {
   constexpr int64_t kColumns = kTileVectors * Vector<T, kBytes>::kLanes;
   constexpr int64_t kLanes = Vector<T, kBytes>::kLanes;
@@ -214,10 +206,10 @@ AMODAL2_INLINE void forward_unit(const Attention<T>& a, const Unit& unit) {
           if (!lists.counts[row]) continue;
           const int64_t at = head * sparse + row;
           const int64_t item = a.item(unit.image, unit.sparse[row], unit.first_head + head);
-          forward_row<T, kBytes, kBlocks>(
-              a, a.query + item * a.depth, key, value, &lists.keys[row * KeyLists::kRoom],
-              lists.counts[row], weights.data(), state.row_largest[at], state.row_total[at],
-              &state.row_output[at * a.depth]);
+          forward_row<T, kBytes>(a, a.query + item * a.depth, key, value,
+                                 &lists.keys[row * KeyLists::kRoom], lists.counts[row],
+                                 weights.data(), state.row_largest[at], state.row_total[at],
+                                 &state.row_output[at * a.depth]);
         }
       }
     }

@@ -13,6 +13,8 @@
 
 namespace amodal2 {
 
+constexpr double kLn2 = 0.6931471805599453;
+
 // Rows of D numbers are padded with zeros to multiples of this.
 constexpr int64_t kRowBytes = 32;
 
@@ -37,7 +39,7 @@ struct Attention {
   const T* query;
   Rows<const T> key, value;
   T* output;
-  T* logsumexp;  // base 2
+  T* logsumexp;  // natural in the forward pass, base 2 in the backward pass
   // Backward only.
   const T* grad_output;
   const T* delta;  // sum of output times its gradient
@@ -73,8 +75,8 @@ Unit make_unit(const Attention<T>& a, int64_t index, int64_t tile_rows) {
   return unit;
 }
 
-// The sparse rows' keys in one block, listed per row in groups of kRowAhead entries, the last group
-// filled up with the last key.
+// The keys of the sparse rows in one block, a list per row. The last key is repeated up to a whole
+// group, so that vectors of them may be read.
 struct KeyLists {
   static constexpr int64_t kGroup = 8, kRoom = kKeyBlock + kGroup;
   explicit KeyLists(int64_t rows) : counts(rows), keys(rows * kRoom) {}

@@ -124,24 +124,54 @@ AMODAL2_INLINE void multiply(const T* left, int64_t row_step, int64_t inner_step
 }
 
 // Multiplies kCount listed rows with `vector` and adds up their lanes as far as a tree of kCount
-// leaves goes, see pair_sums. kBlocks is the number of vectors per row, 0 if known at run time only.
-template <typename T, int kBytes, int kBlocks, int kCount>
-AMODAL2_INLINE typename Vector<T, kBytes>::type dot_listed(
-    const T* rows, int64_t step, const uint16_t* list,
-    const typename Vector<T, kBytes>::type* vector, int64_t blocks) {
+// leaves goes, see pair_sums. `vector` is kBlocks vectors, or, if kBlocks is 0, numbers at any
+// address that make `blocks` vectors.
+template <typename T, int kBytes, int kBlocks, int kCount, typename Part>
+AMODAL2_INLINE typename Vector<T, kBytes>::type dot_listed(const T* rows, int64_t step,
+                                                           const uint16_t* list,
+                                                           const Part* vector, int64_t blocks) {
   typedef typename Vector<T, kBytes>::type V;
   constexpr int kLanes = Vector<T, kBytes>::kLanes;
   if constexpr (kCount == 1) {
     const T* row = rows + *list * step;
-    const int64_t count = kBlocks ? kBlocks : blocks;
-    V sum = load_vector<V>(row) * vector[0];
-    for (int64_t b = 1; b < count; ++b) sum += load_vector<V>(row + b * kLanes) * vector[b];
+    V sum = {};
+    if constexpr (kBlocks > 0) {
+      for (int b = 0; b < kBlocks; ++b) sum += load_vector<V>(row + b * kLanes) * vector[b];
+    } else {
+      for (int64_t at = 0; at < blocks * kLanes; at += kLanes) {
+        sum += load_vector<V>(row + at) * load_vector<V>(vector + at);
+      }
+    }
     return sum;
   } else {
     constexpr int kHalf = kCount / 2;
     return pair_sums<T, kBytes, kCount>(
         dot_listed<T, kBytes, kBlocks, kHalf>(rows, step, list, vector, blocks),
         dot_listed<T, kBytes, kBlocks, kHalf>(rows, step, list + kHalf, vector, blocks));
+  }
+}
+
+template <typename T, int kBytes, int kBlocks, typename Part>
+AMODAL2_INLINE void dot_groups(const T* rows, int64_t step, const uint16_t* list, int64_t count,
+                               const Part* vector, T* dots, int64_t blocks) {
+  constexpr int kLanes = Vector<T, kBytes>::kLanes;
+  for (int64_t i = 0; i < count; i += kLanes) {
+    store_vector(dots + i,
+                 dot_listed<T, kBytes, kBlocks, kLanes>(rows, step, list + i, vector, blocks));
+  }
+}
+
+// Writes the dot products of the listed rows with `vector`, up to a whole vector of them.
+template <typename T, int kBytes>
+AMODAL2_INLINE void dot_all_listed(const T* rows, int64_t step, const uint16_t* list,
+                                   int64_t count, const T* vector, T* dots, int64_t blocks) {
+  typedef typename Vector<T, kBytes>::type V;
+  if (blocks == 4) {
+    V fixed[4];
+    for (int b = 0; b < 4; ++b) fixed[b] = load_vector<V>(vector + b * Vector<T, kBytes>::kLanes);
+    dot_groups<T, kBytes, 4>(rows, step, list, count, fixed, dots, blocks);
+  } else {
+    dot_groups<T, kBytes, 0>(rows, step, list, count, vector, dots, blocks);
   }
 }
 
