@@ -8,7 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amodal2.ops import masked_attention
+from amodal2.ops import HAS_C, masked_attention
+
+_ABSORBED_COST = 2.0
+"""What a product of an absorbed query with a key costs, per channel, in units of a projection's."""
 
 
 def allow_all_where_none(allow: Tensor) -> Tensor:
@@ -85,6 +88,9 @@ class MultiheadAttention(nn.Module):
         Returns:
             Tensor[B, Q, C]: the read-out.
         """
+        local = self.softmax_axis == "local" and not (self.dropout and self.training)
+        if allow is not None and null_key is None and local and self._absorbing_pays(key, allow):
+            return self.out_proj(self._absorbed(query, key, value, allow).flatten(2))
         if allow is not None and null_key is not None:
             allow = allow_all_where_none(allow).repeat(1, 1, key.shape[1] // allow.shape[2])
             allow = F.pad(allow, (0, 1), value=True)
@@ -93,11 +99,10 @@ class MultiheadAttention(nn.Module):
             extra = null_key.to(k.dtype).expand(k.shape[0], 1, -1)
             k, v = torch.cat((k, extra), dim=1), torch.cat((v, torch.zeros_like(extra)), dim=1)
         q, k, v = (x.unflatten(-1, (self.num_heads, -1)) for x in (q, k, v))  # [B, Q or S, M, D]
-        dropout = self.dropout if self.training else 0.0
-        if allow is not None and self.softmax_axis == "local" and not dropout:
+        if allow is not None and local:
             out = masked_attention(q, k, v, allow)
         else:
-            out = self._stock_attention(q, k, v, allow, dropout)
+            out = self._stock_attention(q, k, v, allow)
         return self.out_proj(out.flatten(2))
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -107,15 +112,46 @@ class MultiheadAttention(nn.Module):
         q, k, v = (F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
         return q, k, v
 
-    def _stock_attention(
-        self, q: Tensor, k: Tensor, v: Tensor, allow: Tensor | None, dropout: float
-    ) -> Tensor:
+    def _absorbing_pays(self, key: Tensor, allow: Tensor) -> bool:
+        """Tell whether attending to unprojected keys is possible here and cheaper.
+
+        Projecting costs 2 C C per key; with projected keys a query then costs 2 C per allowed key,
+        without them 2 C M. The kernel that profits is that of the CPU, and gradients would have to
+        pass the same detour, so this serves inference alone.
+        """
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not HAS_C:
+            return False
+        if key.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not key.numel():
+            return False
+        if key.dtype not in (torch.float32, torch.float64):
+            return False
+        counts = allow.sum(dim=-1)
+        period = allow.shape[2]
+        share = counts.masked_fill_(counts == 0, period).sum().item() / (len(allow) * period)
+        return _ABSORBED_COST * share * (self.num_heads - 1) < key.shape[2]
+
+    def _absorbed(self, query: Tensor, key: Tensor, value: Tensor, allow: Tensor) -> Tensor:
+        """Attend with the key and value projections applied to the queries and the read-out.
+
+        As q (W k + b) = (W^T q) k + q b, where q b is the same for all keys and so without effect.
+        """
+        heads = (self.num_heads, -1)
+        to_query, to_key, to_value = (w.unflatten(0, heads) for w in self.in_proj_weight.chunk(3))
+        query_bias, _, value_bias = (b.view(heads) for b in self.in_proj_bias.chunk(3))
+        q = torch.einsum("bqc,mdc->bqmd", query, to_query) + query_bias
+        wide = torch.einsum("bqmd,mdc->bqmc", q, to_key)  # [B, Q, M, C]
+        k, v = (x.unsqueeze(2).expand(-1, -1, self.num_heads, -1) for x in (key, value))
+        read = masked_attention(wide, k, v, allow, scale=q.shape[-1] ** -0.5)
+        return torch.einsum("bqmc,mdc->bqmd", read, to_value) + value_bias
+
+    def _stock_attention(self, q: Tensor, k: Tensor, v: Tensor, allow: Tensor | None) -> Tensor:
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         mask = None
         if allow is not None:
             repeats = k.shape[2] // allow.shape[2]
             mask = allow_all_where_none(allow).repeat(1, 1, repeats)[:, None]
         if self.softmax_axis == "local":
+            dropout = self.dropout if self.training else 0.0
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         else:
             out = self._unusual_axis(q, k, v, mask)

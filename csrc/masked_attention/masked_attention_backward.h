@@ -28,13 +28,13 @@ struct BackwardState {
         numbers(2 * unit.heads * unit.tiles.size() * columns, T(0)) {
     const int64_t tiles = unit.tiles.size();
     for (int64_t index = 0; index < unit.heads * tiles; ++index) {
-      const auto& rows = unit.tiles[index % tiles];
-      const int64_t head = unit.first_head + index / tiles;
+      const TileItems items = list_items(a, unit.image, unit.tiles[index % tiles],
+                                         unit.first_head + index / tiles);
       T *panel = &panels[5 * index * size], *number = &numbers[2 * index * columns];
-      pack_panel(a, a.query, unit.image, head, rows, panel, columns);
-      pack_panel(a, a.grad_output, unit.image, head, rows, panel + size, columns);
-      for (size_t row = 0; row < rows.size(); ++row) {
-        const int64_t item = a.item(unit.image, rows[row], head);
+      pack_panel(a, a.query, items, panel, columns);
+      pack_panel(a, a.grad_output, items, panel + size, columns);
+      for (size_t row = 0; row < items.size(); ++row) {
+        const int64_t item = items[row];
         std::copy_n(a.query + item * a.depth, a.depth, panel + 2 * size + row * a.depth);
         std::copy_n(a.grad_output + item * a.depth, a.depth, panel + 3 * size + row * a.depth);
         number[row] = a.logsumexp[item];
@@ -175,19 +175,18 @@ AMODAL2_INLINE void backward_unit(const Attention<T>& a, const Unit& unit) {
           if (!lists.counts[row]) continue;
           backward_row<T, kBytes>(
               a, a.item(unit.image, unit.sparse[row], head), key, value, grad_key, grad_value,
-              &lists.keys[row * KeyLists::kRoom], lists.counts[row], weights.data(),
-              grads.data());
+              lists.row(row), lists.counts[row], weights.data(), grads.data());
         }
       }
     }
   }
   for (int64_t index = 0; index < unit.heads * tiles; ++index) {
-    const auto& rows = unit.tiles[index % tiles];
+    const TileItems items = list_items(a, unit.image, unit.tiles[index % tiles],
+                                       unit.first_head + index / tiles);
     const T* grad = state.tile(index).grad_query;
-    for (size_t row = 0; row < rows.size(); ++row) {
-      const int64_t item = a.item(unit.image, rows[row], unit.first_head + index / tiles);
+    for (size_t row = 0; row < items.size(); ++row) {
       for (int64_t d = 0; d < a.depth; ++d) {
-        a.grad_query[item * a.depth + d] = grad[d * kColumns + row];
+        a.grad_query[items[row] * a.depth + d] = grad[d * kColumns + row];
       }
     }
   }

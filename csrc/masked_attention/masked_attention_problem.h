@@ -49,6 +49,8 @@ struct Attention {
   int64_t item(int64_t image, int64_t query_number, int64_t head) const {
     return (image * queries + query_number) * heads + head;
   }
+  // Whether all heads read the same keys and values.
+  bool heads_share_rows() const { return key.head_step == 0 && value.head_step == 0; }
   int64_t units() const { return batch * ((heads + group_heads - 1) / group_heads) * parts; }
 };
 
@@ -83,6 +85,7 @@ struct KeyLists {
   std::vector<int32_t> counts;
   std::vector<uint16_t> keys;
 
+  const uint16_t* row(int64_t index) const { return keys.data() + index * kRoom; }
   void read(const PackedMask& mask, const Unit& unit, int64_t first_key) {
     for (size_t row = 0; row < unit.sparse.size(); ++row) {
       uint16_t* list = keys.data() + row * kRoom;
@@ -94,13 +97,24 @@ struct KeyLists {
   }
 };
 
-// Copies the rows of a tile from contiguous [B, Q, M, depth] to [depth, columns], the others zero.
+// The items of a tile's rows, see Attention::item.
+typedef std::vector<int64_t> TileItems;
+
 template <typename T>
-AMODAL2_INLINE void pack_panel(const Attention<T>& a, const T* from, int64_t image, int64_t head,
-                               const std::vector<int32_t>& rows, T* panel, int64_t columns) {
+TileItems list_items(const Attention<T>& a, int64_t image, const std::vector<int32_t>& rows,
+                     int64_t head) {
+  TileItems items;
+  for (const int32_t row : rows) items.push_back(a.item(image, row, head));
+  return items;
+}
+
+// Copies items of contiguous [B, Q, M, depth] to [depth, columns], the other columns zero.
+template <typename T>
+AMODAL2_INLINE void pack_panel(const Attention<T>& a, const T* from, const TileItems& items,
+                               T* panel, int64_t columns) {
   std::fill_n(panel, a.depth * columns, T(0));
-  for (size_t row = 0; row < rows.size(); ++row) {
-    const T* source = from + a.item(image, rows[row], head) * a.depth;
+  for (size_t row = 0; row < items.size(); ++row) {
+    const T* source = from + items[row] * a.depth;
     for (int64_t d = 0; d < a.depth; ++d) panel[d * columns + row] = source[d];
   }
 }

@@ -51,6 +51,13 @@ AMODAL2_INLINE V larger(const V& a, const V& b) {
   return a > b ? a : b;
 }
 
+template <typename T, int kBytes>
+AMODAL2_INLINE bool any_lane(const typename Vector<T, kBytes>::Integers& mask) {
+  typename Vector<T, kBytes>::Integer any = 0;
+  for (int lane = 0; lane < Vector<T, kBytes>::kLanes; ++lane) any |= mask[lane];
+  return any != 0;
+}
+
 // Sums the products of kRows rows of `left` and kVectors vectors of columns of `right`:
 // out[r, c] (+)= sum over i of left[r * row_step + i * inner_step] right[i * right_step + c].
 template <typename T, int kBytes, int kVectors, int kRows, bool kAdd>

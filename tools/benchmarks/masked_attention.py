@@ -64,7 +64,8 @@ def make(
     for tensor in tensors:
         tensor.requires_grad_(backward)
     allow = draw_masks(SIZES[keys], density, generator)[None].to(device)
-    return Inputs(*tensors, allow, torch.randn(tensors[0].shape, generator=generator).to(tensors[0]))
+    grad = torch.randn(tensors[0].shape, generator=generator).to(tensors[0])
+    return Inputs(*tensors, allow, grad)
 
 
 def ours(x: Inputs) -> Tensor:
@@ -118,7 +119,9 @@ def cases() -> list[Case]:
                         name=f"{kind}_q{QUERIES}_k{keys}_{label}",
                         make=partial(make, keys, density, backward),
                         ours=wrap(ours),
-                        peers=[Peer(name, wrap(run), calls) for name, (run, calls) in stock.items()],
+                        peers=[
+                            Peer(name, wrap(run), calls) for name, (run, calls) in stock.items()
+                        ],
                         flops=2.0 * passes * density * QUERIES * keys * HEADS * DEPTH,
                         bytes=4.0 * numbers + QUERIES * keys,
                     )
