@@ -115,9 +115,9 @@ class MultiheadAttention(nn.Module):
     def _absorbing_pays(self, key: Tensor, allow: Tensor) -> bool:
         """Tell whether attending to unprojected keys is possible here and cheaper.
 
-        Projecting costs 2 C C per key; with projected keys a query then costs 2 C per allowed key,
-        without them 2 C M. The kernel that profits is that of the CPU, and gradients would have to
-        pass the same detour, so this serves inference alone.
+        Counted in products: projecting keys and values takes 2 C C each, projecting queries and
+        read-out in their place 2 C C per query; an allowed key then takes 2 C M instead of 2 C.
+        Only the CPU kernel profits, and gradients would take the same detour: for inference alone.
         """
         if torch.compiler.is_compiling() or torch.is_grad_enabled() or not HAS_C:
             return False
@@ -128,7 +128,9 @@ class MultiheadAttention(nn.Module):
         counts = allow.sum(dim=-1)
         period = allow.shape[2]
         share = counts.masked_fill_(counts == 0, period).sum().item() / (len(allow) * period)
-        return _ABSORBED_COST * share * (self.num_heads - 1) < key.shape[2]
+        keys, channels = key.shape[1:]
+        more = _ABSORBED_COST * share * (self.num_heads - 1) * keys
+        return more < channels * (keys - allow.shape[1])
 
     def _absorbed(self, query: Tensor, key: Tensor, value: Tensor, allow: Tensor) -> Tensor:
         """Attend with the key and value projections applied to the queries and the read-out.

@@ -20,7 +20,9 @@ SAMH 2                20  7447  7.3   3.9     8.0   0.0         7.3       10.6
 ====================  ==  ====  ====  ======  ====  ==========  ========  ====
 
 So rows are either nearly empty or full, often side by side, and runs are short. The CPU kernel
-chooses per row: rows with few keys take them from a list, the others share dense tiles.
+chooses per row by its density: sparse rows take their keys from a list, whatever the runs, the
+others share dense tiles. The CUDA kernel skips tiles of 32 keys that none of 16 queries may see; it
+compiles for sm_80 and sm_90 but has not run yet.
 
 The reference here runs wherever no compiled kernel is registered; it attends densely. All compute
 in float32 (float64 for float64 inputs).
@@ -73,14 +75,15 @@ def masked_attention(
 
     Raises:
         TypeError: if a tensor is not of a supported type, or the types differ.
-        ValueError: if the shapes do not fit together or the devices differ.
+        ValueError: if the shapes do not fit together, the devices differ, or D is above 128 on CUDA.
 
     Note:
         Differentiable once in query, key and value; a double backward raises RuntimeError. Under
         autocast the three are cast to its type. Views with any strides are legal, and those with a
         dense last dimension (of a multiple of 8 channels) are not copied by the float32 CPU kernel,
-        which is deterministic, forward and backward, for any number of threads; short types are
-        converted as a whole. The CUDA kernel is deterministic too.
+        which is deterministic, forward and backward, for any number of threads; it converts short
+        types as a whole. The CUDA kernel takes D up to 128 and is deterministic on one kind of
+        device.
     """
     if torch.is_autocast_enabled(query.device.type) and query.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(query.device.type)
