@@ -75,7 +75,7 @@ def masked_attention(
 
     Raises:
         TypeError: if a tensor is not of a supported type, or the types differ.
-        ValueError: if the shapes do not fit together, the devices differ, or D is above 128 on CUDA.
+        ValueError: if the shapes do not fit together, the devices differ, or D > 128 on CUDA.
 
     Note:
         Differentiable once in query, key and value; a double backward raises RuntimeError. Under
