@@ -132,9 +132,8 @@ std::tuple<at::Tensor, at::Tensor> forward(const at::Tensor& query, const at::Te
     Attention<scalar_t> a = prepared.describe<scalar_t>();
     a.output = output.mutable_data_ptr<scalar_t>();
     a.logsumexp = logsumexp.mutable_data_ptr<scalar_t>();
-    if (a.group_heads == 1) {
-      a.parts = std::clamp<int64_t>(at::get_num_threads() / (a.batch * a.heads), 1, a.queries);
-    }
+    if (a.heads_share_rows()) a.group_heads = a.heads;
+    a.parts = std::clamp<int64_t>(at::get_num_threads() / (a.batch * a.groups()), 1, a.queries);
     at::parallel_for(0, a.units(), 1, [&](int64_t begin, int64_t end) {
       return has_avx2() ? forward_avx2(a, begin, end) : forward_baseline(a, begin, end);
     });

@@ -27,7 +27,7 @@ using attention_cuda::Rows;
 using attention_cuda::Sizes;
 
 constexpr int64_t kMostDepth = 128;
-constexpr int64_t kLeastTiles = 8;       // tiles of keys per part
+constexpr int64_t kLeastTiles = 8;     // tiles of keys per part
 constexpr int64_t kBlocksPerUnit = 8;    // blocks wanted per multiprocessor
 
 at::Tensor dense_last(const at::Tensor& tensor) {

@@ -18,7 +18,8 @@ namespace amodal2 {
 template <typename T>
 constexpr T kLowest = std::numeric_limits<T>::lowest();
 
-// Running maximum, sum and output of one tile, [depth, rows].
+// Running maximum, sum and output of one tile, [depth, columns]. Like the panel and the scores it has
+// as many columns as the vectors that its rows need.
 template <typename T>
 struct TileState {
   T *largest, *total, *output;
@@ -28,7 +29,7 @@ template <typename T, int kBytes, int kVectors>
 AMODAL2_INLINE void soften_tile(const TileMask& mask, int64_t keys, T* scores,
                                 const TileState<T>& state, int64_t depth) {
   typedef typename Vector<T, kBytes>::type V;
-  constexpr int kLanes = Vector<T, kBytes>::kLanes, kColumns = kTileVectors * kLanes;
+  constexpr int kLanes = Vector<T, kBytes>::kLanes, kColumns = kVectors * kLanes;
   V largest[kVectors], before[kVectors], total[kVectors], sum[kVectors] = {};
   for (int v = 0; v < kVectors; ++v) {
     before[v] = largest[v] = load_vector<V>(state.largest + v * kLanes);
@@ -79,7 +80,7 @@ struct BlockRows {
 template <typename T, int kBytes, int kVectors>
 AMODAL2_INLINE void forward_tile(int64_t depth, const T* panel, const BlockRows<T>& rows,
                                  const TileMask& mask, T* scores, const TileState<T>& state) {
-  constexpr int kColumns = kTileVectors * Vector<T, kBytes>::kLanes;
+  constexpr int kColumns = kVectors * Vector<T, kBytes>::kLanes;
   multiply_columns<T, kBytes, kVectors, false>(rows.key, rows.key_step, 1, panel, kColumns, scores,
                                                kColumns, rows.count, depth);
   soften_tile<T, kBytes, kVectors>(mask, rows.count, scores, state, depth);
@@ -122,10 +123,11 @@ AMODAL2_INLINE void forward_row(const Attention<T>& a, const T* query, const T* 
 // taken together, or else the sparse rows.
 template <typename T>
 struct ForwardState {
-  ForwardState(const Attention<T>& a, const Unit& unit, int64_t columns)
-      : columns(columns),
+  ForwardState(const Attention<T>& a, const Unit& unit, int64_t lanes)
+      : lanes(lanes),
+        columns(kTileVectors * lanes),
         tile_size(columns * a.depth),
-        gathered(a.heads_share_rows() && unit.heads > 1 && unit.heads <= columns) {
+        gathered(a.heads_share_rows() && unit.heads <= columns) {
     for (int64_t head = unit.first_head; head < unit.first_head + unit.heads; ++head) {
       for (const auto& rows : unit.tiles) items.push_back(list_items(a, unit.image, rows, head));
       if (gathered) continue;
@@ -139,7 +141,8 @@ struct ForwardState {
     }
     panels.resize(items.size() * tile_size);
     for (size_t index = 0; index < items.size(); ++index) {
-      pack_panel(a, a.query, items[index], &panels[index * tile_size], columns);
+      pack_panel(a, a.query, items[index], &panels[index * tile_size],
+                 vectors(index) * lanes);
     }
     tile_output.assign(panels.size(), T(0));
     tile_largest.assign(items.size() * columns, kLowest<T> / 2);
@@ -149,13 +152,16 @@ struct ForwardState {
     row_total.assign(row_items.size(), T(0));
   }
 
-  int64_t columns, tile_size;
+  int64_t lanes, columns, tile_size;  // columns, tile_size: room of a tile
   bool gathered;
   std::vector<TileItems> items;
   std::vector<int64_t> row_items;
   std::vector<T> panels, tile_output, tile_largest, tile_total;
   std::vector<T> row_output, row_largest, row_total;
 
+  int64_t vectors(int64_t index) const {
+    return (static_cast<int64_t>(items[index].size()) + lanes - 1) / lanes;
+  }
   TileState<T> tile(int64_t index) {
     return {&tile_largest[index * columns], &tile_total[index * columns],
             &tile_output[index * tile_size]};
@@ -167,10 +173,11 @@ template <typename T>
 void finish_forward(const Attention<T>& a, ForwardState<T>& state) {
   for (size_t index = 0; index < state.items.size(); ++index) {
     const TileState<T> tile = state.tile(index);
+    const int64_t columns = state.vectors(index) * state.lanes;
     for (size_t row = 0; row < state.items[index].size(); ++row) {
       const int64_t item = state.items[index][row];
       for (int64_t d = 0; d < a.depth; ++d) {
-        a.output[item * a.depth + d] = tile.output[d * state.columns + row] / tile.total[row];
+        a.output[item * a.depth + d] = tile.output[d * columns + row] / tile.total[row];
       }
       a.logsumexp[item] = (tile.largest[row] + std::log2(tile.total[row])) * T(kLn2);
     }
@@ -204,7 +211,7 @@ template <typename T, int kBytes>
 AMODAL2_INLINE void forward_unit(const Attention<T>& a, const Unit& unit) {
   constexpr int64_t kLanes = Vector<T, kBytes>::kLanes, kColumns = kTileVectors * kLanes;
   const int64_t tiles = unit.tiles.size(), sparse = unit.sparse.size();
-  ForwardState<T> state(a, unit, kColumns);
+  ForwardState<T> state(a, unit, kLanes);
   GatheredRows<T> gathered(state.gathered ? kKeyBlock * a.depth : 0);
   KeyLists lists(sparse);
   std::vector<TileMask> masks(tiles + 1, TileMask{Cover::kAll, {}});  // the last for gathered rows
@@ -229,7 +236,7 @@ AMODAL2_INLINE void forward_unit(const Attention<T>& a, const Unit& unit) {
         }
         const T* panel = &state.panels[index * state.tile_size];
         const TileState<T> running = state.tile(index);
-        switch ((state.items[index].size() + kLanes - 1) / kLanes) {
+        switch (state.vectors(index)) {
           case 1:
             forward_tile<T, kBytes, 1>(a.depth, panel, from, mask, scores.data(), running);
             break;

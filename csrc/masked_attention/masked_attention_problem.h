@@ -50,8 +50,11 @@ struct Attention {
     return (image * queries + query_number) * heads + head;
   }
   // Whether all heads read the same keys and values.
-  bool heads_share_rows() const { return key.head_step == 0 && value.head_step == 0; }
-  int64_t units() const { return batch * ((heads + group_heads - 1) / group_heads) * parts; }
+  bool heads_share_rows() const {
+    return heads > 1 && key.head_step == 0 && value.head_step == 0;
+  }
+  int64_t groups() const { return (heads + group_heads - 1) / group_heads; }
+  int64_t units() const { return batch * groups() * parts; }
 };
 
 // One unit of work.
@@ -63,9 +66,8 @@ struct Unit {
 
 template <typename T>
 Unit make_unit(const Attention<T>& a, int64_t index, int64_t tile_rows) {
-  const int64_t groups = (a.heads + a.group_heads - 1) / a.group_heads;
-  const int64_t part = index % a.parts, group = index / a.parts % groups;
-  Unit unit{index / a.parts / groups, group * a.group_heads, 0, {}, {}};
+  const int64_t part = index % a.parts, group = index / a.parts % a.groups();
+  Unit unit{index / a.parts / a.groups(), group * a.group_heads, 0, {}, {}};
   unit.heads = std::min(a.group_heads, a.heads - unit.first_head);
   const RowLists& lists = a.mask->images[unit.image];
   const int64_t dense = lists.dense.size(), sparse = lists.sparse.size();

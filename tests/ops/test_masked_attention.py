@@ -334,14 +334,21 @@ def test_masked_attention_deterministic_algorithms_same_result(name):
 def test_masked_attention_any_thread_number_same_bits(name):
     if not HAS_C:
         pytest.skip("the reference makes no such promise")
-    case = make_case(name, torch.float32)
+    query, key, value, allow = make_case(name, torch.float32)
+    shared = [x[:, :, :1].expand_as(x) for x in (key, value)]
+
+    def results() -> list[Tensor]:
+        outputs = [masked_attention(query, *shared, allow)]
+        outputs.append(masked_attention(query, key, value, allow))
+        return outputs + gradients(masked_attention, query, key, value, allow)
+
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        expected = [masked_attention(*case), *gradients(masked_attention, *case)]
+        expected = results()
         for threads in (2, 3, 7):
             torch.set_num_threads(threads)
-            found = [masked_attention(*case), *gradients(masked_attention, *case)]
+            found = results()
             for one, other in zip(found, expected, strict=True):
                 assert torch.equal(one, other)
     finally:
