@@ -10,13 +10,13 @@ that allow any (mean, median, 90 % quantile), rows that allow none and so attend
 that remains to be computed, and mean length of a run of allowed keys:
 
 ====================  ==  ====  ====  ======  ====  ==========  ========  ====
-layer                 Q   S     mean  median  p90   empty rows  computed  run
+layer                 Q   P     mean  median  p90   empty rows  computed  run
 ====================  ==  ====  ====  ======  ====  ==========  ========  ====
 decoder, stride 32    20  40    4.4   5.0     7.5   72.9        74.1      1.2
 decoder, stride 16    20  160   3.0   2.5     6.2   59.0        60.2      2.1
 decoder, stride 8     20  640   2.4   1.9     5.3   47.9        49.2      3.3
-SAMH 1                20  7447  7.1   3.7     7.7   0.0         7.1       10.5
-SAMH 2                20  7447  7.3   3.9     8.0   0.0         7.3       10.6
+SAMH 1                20  2560  7.1   3.7     7.7   0.0         7.1       10.5
+SAMH 2                20  2560  7.3   3.9     8.0   0.0         7.3       10.6
 ====================  ==  ====  ====  ======  ====  ==========  ========  ====
 
 So rows are either nearly empty or full, often side by side, and runs are short. The CPU kernel

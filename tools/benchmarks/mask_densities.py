@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure how dense the attention masks of a trained model are on videos, layer by layer.
 
-Each row is one masked attention layer: queries and keys of a call, the share of allowed keys over
+Each row is one masked attention layer: queries and mask keys (of one frame) of a call, the share of allowed keys over
 all rows that allow any (mean, median, 90 % quantile), the share of rows that allow none and so
 attend everywhere, the density that remains to be computed, and the mean length of a run of allowed
 keys. ``amodal2/ops/masked_attention.py`` quotes the table.
@@ -25,7 +25,7 @@ from amodal2.layers import MultiheadAttention
 from amodal2.video.predictor import PredictorSettings, predict_video
 from amodal2.video.reader import find_inputs
 
-COLUMNS = ("Q", "S", "mean", "median", "p90", "empty rows", "computed", "run")
+COLUMNS = ("Q", "P", "mean", "median", "p90", "empty rows", "computed", "run")
 
 
 def record(
