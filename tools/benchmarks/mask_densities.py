@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Measure how dense the attention masks of a trained model are on videos, layer by layer.
 
-Each row is one masked attention layer: queries and mask keys (of one frame) of a call, the share of allowed keys over
-all rows that allow any (mean, median, 90 % quantile), the share of rows that allow none and so
-attend everywhere, the density that remains to be computed, and the mean length of a run of allowed
-keys. ``amodal2/ops/masked_attention.py`` quotes the table.
+Each row is one masked attention layer: queries and keys of the mask in a call (P, those of one
+frame), the share of allowed keys over all rows that allow any (mean, median, 90 % quantile), the
+share of rows that allow none and so attend everywhere, the density that remains to be computed, and
+the mean length of a run of allowed keys. ``amodal2/ops/masked_attention.py`` quotes the table.
 
 Example::
 
