@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from amodal2.ops import HAS_C, masked_attention
 
 _ABSORBED_COST = 2.0
-"""Cost of a product with unprojected keys in units of a projection's, measured on one CPU thread."""
+"""Cost of a product with unprojected keys in units of a projection's (one CPU thread)."""
 
 
 def allow_all_where_none(allow: Tensor) -> Tensor:
