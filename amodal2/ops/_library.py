@@ -2,13 +2,16 @@
 
 Every op module defines its schema and its PyTorch reference on ``LIBRARY``. Importing the extension
 ``amodal2._C`` registers the compiled kernels, which the dispatcher then prefers; without it, or on
-a device that it has no kernel for, the references run.
+a device that it has no kernel for, the references run. So they do where the environment variable
+``AMODAL2_OPS`` is ``reference`` (to compare the two or to look for a bug); unset or empty, it leaves
+the choice to the dispatcher.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
 from typing import NamedTuple
 
 import torch
@@ -32,6 +35,11 @@ class OpPath(NamedTuple):
 
 def _load_extension() -> tuple[bool, str]:
     """Import ``amodal2._C`` and return whether that worked, with the reason."""
+    choice = os.environ.get("AMODAL2_OPS", "")
+    if choice not in ("", "reference"):
+        raise ValueError(f"AMODAL2_OPS: expected reference or nothing, got {choice!r}")
+    if choice:
+        return False, "AMODAL2_OPS=reference"
     try:
         importlib.import_module("amodal2._C")
     except ModuleNotFoundError:
