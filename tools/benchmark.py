@@ -235,7 +235,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     ops.add_argument("--op", nargs="*", choices=sorted(op_paths()), help="default: all")
     ops.add_argument("--case", default="*", metavar="GLOB", help="names of cases, e.g. 'fwd_*'")
     ops.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32; default: all")
-    ops.add_argument("--rounds", type=int, default=10, help="timings of which the median counts")
+    ops.add_argument("--rounds", type=int, default=10, help="timings, of which the median counts")
     inference = commands.add_parser("inference", help="A2VIS with and without the compiled ops")
     inference.set_defaults(run=run_inference)
     inference.add_argument(
@@ -244,8 +244,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     inference.add_argument(
         "--size", type=parse_size, default=(480, 864), metavar="HxW", help="pixels of a frame"
     )
-    inference.add_argument("--frames", type=int, default=3, help="of the video that is timed")
-    inference.add_argument("--rounds", type=int, default=3, help="videos of which the median counts")
+    inference.add_argument("--frames", type=int, default=3, help="length of the video")
+    inference.add_argument("--rounds", type=int, default=3, help="runs, of which the median counts")
     inference.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys, e.g. a smaller one"
     )

@@ -2,9 +2,8 @@
 
 Every op module defines its schema and its PyTorch reference on ``LIBRARY``. Importing the extension
 ``amodal2._C`` registers the compiled kernels, which the dispatcher then prefers; without it, or on
-a device that it has no kernel for, the references run. So they do where the environment variable
-``AMODAL2_OPS`` is ``reference`` (to compare the two or to look for a bug); unset or empty, it leaves
-the choice to the dispatcher.
+a device that it has no kernel for, the references run. With ``AMODAL2_OPS=reference`` in the
+environment the extension is not imported, to compare the two paths or to look for a bug.
 """
 
 from __future__ import annotations
