@@ -10,9 +10,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "common/checks.h"
@@ -45,16 +47,21 @@ void check_pixels(const char* op, const char* name, at::IntArrayRef size) {
 
 int64_t grain(int64_t pixels) { return std::max<int64_t>(1, kGrainPixels / (pixels + 1)); }
 
-// The texts of some masks.
+// The texts of some masks. A vector would fill all memory with zeros when it grows.
 struct TextBuffer {
-  std::vector<uint8_t> bytes;
-  size_t size = 0;
+  std::unique_ptr<uint8_t[]> bytes;
+  int64_t size = 0, capacity = 0;
 
   // Returns the end of the texts, behind which there is room for as many runs.
   uint8_t* reserve(int64_t runs) {
-    const size_t needed = size + runs * kMostGroups;
-    if (bytes.size() < needed) bytes.resize(2 * needed);
-    return bytes.data() + size;
+    const int64_t needed = size + runs * kMostGroups;
+    if (capacity < needed) {
+      capacity = 4 * needed;
+      auto larger = std::make_unique_for_overwrite<uint8_t[]>(capacity);
+      std::copy_n(bytes.get(), size, larger.get());
+      bytes = std::move(larger);
+    }
+    return bytes.get() + size;
   }
 };
 
@@ -80,15 +87,15 @@ void write_runs(const uint64_t* words, const uint8_t* used, int64_t height, int6
         to = local.end_run(start + std::countr_zero(changes), to);
       }
       writer = local;
-      text.size = to - text.bytes.data();
+      text.size = to - text.bytes.get();
     }
     const int64_t end = (place.left + column) * place.height + place.top + height;
     if (carry && (!joined || column + 1 == width) && end < place.pixels()) {
       carry = 0;
-      text.size = writer.end_run(end, text.reserve(1)) - text.bytes.data();
+      text.size = writer.end_run(end, text.reserve(1)) - text.bytes.get();
     }
   }
-  text.size = writer.end_run(place.pixels(), text.reserve(1)) - text.bytes.data();
+  text.size = writer.end_run(place.pixels(), text.reserve(1)) - text.bytes.get();
 }
 
 std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& masks, at::IntArrayRef frame,
@@ -124,15 +131,15 @@ std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& masks, at::IntArrayR
       } else {
         bits_of_rows(mask, height, width, packed.data(), used.data(), words.data());
       }
-      const size_t before = text.size;
+      const int64_t before = text.size;
       write_runs(words.data(), used.data(), height, width, place, text);
-      sizes[i] = static_cast<int64_t>(text.size - before);
+      sizes[i] = text.size - before;
     }
   });
   std::partial_sum(sizes, sizes + masks.size(0), sizes);
   at::Tensor joined = at::empty({sizes[masks.size(0) - 1]}, masks.options().dtype(at::kByte));
   uint8_t* to = joined.mutable_data_ptr<uint8_t>();
-  for (const TextBuffer& text : texts) to = std::copy_n(text.bytes.data(), text.size, to);
+  for (const TextBuffer& text : texts) to = std::copy_n(text.bytes.get(), text.size, to);
   return {joined, offsets};
 }
 
