@@ -17,6 +17,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from amodal2.ops._library import LIBRARY
@@ -160,15 +161,17 @@ def _encode_reference(
 ) -> tuple[Tensor, Tensor]:
     """Find where neighbouring pixels differ and write the distances of these places."""
     _check_masks(masks, frame, origin)
-    (count, rows, columns), (height, width) = masks.shape, frame
-    top, left = origin
-    columnwise = masks.new_zeros(count, width, height, dtype=torch.bool)
-    columnwise[:, left : left + columns, top : top + rows] = (masks != 0).transpose(1, 2)
-    pixels = columnwise.flatten(1)
-    before = torch.cat([pixels.new_zeros(count, 1), pixels], dim=1)[:, : height * width]
-    changed = pixels != before
-    owner, place = changed.nonzero(as_tuple=True)
-    last = (changed.sum(dim=1) + 1).cumsum(0) - 1  # [N], index of the last run of each mask
+    count, (height, width) = len(masks), frame
+    padded = F.pad((masks != 0).transpose(1, 2), (1, 1))  # every run ends in its column
+    owner, column, row = (padded[:, :, 1:] != padded[:, :, :-1]).nonzero(as_tuple=True)
+    place = (origin[1] + column) * height + origin[0] + row
+    # A run through the frame's lower edge goes on in the next column.
+    joined = (place[1:] == place[:-1]) & (owner[1:] == owner[:-1])
+    kept = place < height * width
+    kept[1:] &= ~joined
+    kept[:-1] &= ~joined
+    owner, place = owner[kept], place[kept]
+    last = (owner.bincount(minlength=count) + 1).cumsum(0) - 1  # index of each mask's last run
     bounds = place.new_full((len(place) + count,), height * width)
     bounds[torch.arange(len(place), device=place.device) + owner] = place
     runs = bounds.diff(prepend=bounds.new_zeros(1))
