@@ -143,7 +143,7 @@ std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& masks, at::IntArrayR
   return {joined, offsets};
 }
 
-// Sets the bits of the foreground runs; returns what is wrong with the text, nothing if it is valid.
+// Sets the bits of the foreground runs. Returns what is wrong with the text, "" if it is valid.
 std::string read_runs(RleReader reader, int64_t height, int64_t width, uint64_t* words) {
   const int64_t pixels = height * width;
   int64_t position = 0, column = 0, row = 0;
