@@ -14,13 +14,13 @@ import sys
 from collections.abc import Callable
 
 from amodal2.evaluation.prediction_files import load_video_predictions
-from amodal2.evaluation.report import VideoAPReport
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.report import VideoReport
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.logging import setup_logging
 
 
-def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
+def evaluate_video(args: argparse.Namespace) -> VideoReport:
     """Tube AP and AR of visible and amodal masks."""
     dataset = read_video_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
     return evaluate_video_tracks(
@@ -33,7 +33,7 @@ def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
     )
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], VideoAPReport]] = {"video": evaluate_video}
+TASKS: dict[str, Callable[[argparse.Namespace], VideoReport]] = {"video": evaluate_video}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

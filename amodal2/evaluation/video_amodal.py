@@ -10,8 +10,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from amodal2.evaluation.report import VideoAPReport
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.report import VideoReport
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.track import VideoPrediction
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.files import write_json
@@ -53,7 +53,7 @@ class VideoAmodalEvaluator(DatasetEvaluator):
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._distributed = distributed
         self._predictions: dict[int, VideoPrediction] = {}
-        self.report: VideoAPReport | None = None
+        self.report: VideoReport | None = None
 
     def reset(self) -> None:
         """Forget all predictions."""

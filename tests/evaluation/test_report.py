@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from amodal2.evaluation.report import APScores, VideoAPReport, format_table
+from amodal2.evaluation.report import APScores, VideoReport, format_table
 
-REPORT = VideoAPReport(
+REPORT = VideoReport(
     {
         "visible": APScores({"AP": 0.5, "APm": -1.0}, {"fish": 0.5, "crab": -1.0}),
         "amodal": APScores({"AP": 0.25, "APl": 1.0}),
