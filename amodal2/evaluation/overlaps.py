@@ -83,7 +83,7 @@ class Tubes:
         predicted, present = predicted_areas > 0, truth_areas > 0
         frames = np.zeros((length, predicted.shape[1], present.shape[1]))
         for t in np.flatnonzero(predicted.any(axis=1) & present.any(axis=1)).tolist():
-            rows, columns = np.flatnonzero(predicted[t]), np.flatnonzero(present[t])
+            (rows,), (columns,) = predicted[t].nonzero(), present[t].nonzero()
             frames[t, rows[:, None], columns] = coco_mask.iou(
                 [self.masks[i][t] for i in rows.tolist()],
                 [truth.masks[j][t] for j in columns.tolist()],

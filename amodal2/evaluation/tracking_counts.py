@@ -85,8 +85,8 @@ class TrackingCounts:
 
     def __add__(self, other: TrackingCounts) -> TrackingCounts:
         """Join two videos or classes."""
-        names = [one.name for one in fields(self)]
-        return TrackingCounts(**{name: getattr(self, name) + getattr(other, name) for name in names})
+        names = (one.name for one in fields(self))
+        return TrackingCounts(**{n: getattr(self, n) + getattr(other, n) for n in names})
 
     def stats(self) -> dict[str, float]:
         """Return the metrics under TrackEval's names, those of HOTA as means over the thresholds.
@@ -228,12 +228,12 @@ def _add_clear(counts: TrackingCounts, overlaps: Overlaps, of_truth: np.ndarray)
     t, d, g = np.nonzero(fits & ~unsure[:, None, None])
     owner[t, g] = d
     tracks = np.arange(iou.shape[1])[:, None]
-    for t in np.flatnonzero(unsure).tolist():
-        score = close[t]
-        if t:
-            score = score + _CONTINUED * (fits[t] & (owner[t - 1] == tracks))
+    for frame in np.flatnonzero(unsure).tolist():
+        score = close[frame]
+        if frame:
+            score = score + _CONTINUED * (fits[frame] & (owner[frame - 1] == tracks))
         d, g = _assign_frame(score)
-        owner[t, g] = d
+        owner[frame, g] = d
     matched = owner >= 0
     t, g = np.nonzero(matched)
     ratio = matched.sum(axis=0)[of_truth > 0] / of_truth[of_truth > 0]
@@ -257,10 +257,10 @@ def _assign(score: np.ndarray, predicted: np.ndarray, truth: np.ndarray) -> Trip
     chosen = (score == best) & (best > 0)
     unsure = (chosen.sum(axis=1) > 1).any(axis=1) | (chosen.sum(axis=2) > 1).any(axis=1)
     chosen[unsure] = False
-    for t in np.flatnonzero(unsure).tolist():
-        rows, columns = np.flatnonzero(predicted[t]), np.flatnonzero(truth[t])
-        d, g = _assign_frame(score[t][rows[:, None], columns])
-        chosen[t, rows[d], columns[g]] = True
+    for frame in np.flatnonzero(unsure).tolist():
+        rows, columns = np.flatnonzero(predicted[frame]), np.flatnonzero(truth[frame])
+        d, g = _assign_frame(score[frame][rows[:, None], columns])
+        chosen[frame, rows[d], columns[g]] = True
     t, d, g = np.nonzero(chosen)
     return t, d, g
 

@@ -31,7 +31,7 @@ ALL_AREAS = {"all": VIDEO_AREA_RANGES["all"]}
 
 
 class TubeAP:
-    """Takes the cells of a pairing and scores them, as often as wanted with other ignored tracks."""
+    """Takes the cells of a pairing; scores them as often as wanted, ignoring other tracks."""
 
     def __init__(self, pairing: TrackPairing, area_key: str | None = None) -> None:
         """Prepare for the cells of one pairing.

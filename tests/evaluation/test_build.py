@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 
+from amodal2.config import get_cfg
 from amodal2.evaluation.build import EVALUATORS, build_evaluator
 from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
 
