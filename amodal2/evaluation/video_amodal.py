@@ -28,7 +28,8 @@ class VideoAmodalEvaluator(DatasetEvaluator):
     """Collects predicted tracks over all ranks and scores them by tube AP, HOTA and the like.
 
     The annotation file comes from the metadata of the dataset (``json_file``). After
-    :meth:`evaluate`, ``report`` holds the full result on the main process.
+    :meth:`evaluate`, ``report`` holds the full result on the main process; ``options`` are those of
+    :func:`amodal2.evaluation.video_tracks.evaluate_video_tracks`.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class VideoAmodalEvaluator(DatasetEvaluator):
             )
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._distributed = distributed
-        self._options: dict[str, Any] = {
+        self.options: dict[str, Any] = {
             "metrics": tuple(metrics),
             "boxes": boxes,
             "score_threshold": score_threshold,
@@ -120,7 +121,7 @@ class VideoAmodalEvaluator(DatasetEvaluator):
         if not dataset.annotations:
             logger.warning("%s has no annotations: nothing to score", self._json_file)
             return OrderedDict()
-        self.report = evaluate_video_tracks(dataset, records, occlusion_bins=True, **self._options)
+        self.report = evaluate_video_tracks(dataset, records, occlusion_bins=True, **self.options)
         if self._output_dir is not None:
             self.report.to_json(self._output_dir / REPORT_FILE)
         logger.info("Tracks of %s:\n%s", self._json_file, self.report)

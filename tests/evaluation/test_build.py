@@ -21,6 +21,20 @@ def test_build_evaluator_follows_the_evaluator_type(metadata, tmp_path):
     assert isinstance(build_evaluator(get_cfg(), NAME, tmp_path), VideoAmodalEvaluator)
 
 
+def test_build_evaluator_config_chooses_the_metrics(metadata):
+    metadata.set(json_file="gt.json", evaluator_type="video_amodal")
+    cfg = get_cfg()
+    cfg.TEST.AMODAL.VIDEO_METRICS = ["hota"]
+    cfg.TEST.AMODAL.VIDEO_BOXES = True
+    cfg.TEST.AMODAL.TRACKING_SCORE_THRESHOLD = 0.3
+    cfg.freeze()
+    assert build_evaluator(cfg, NAME).options == {
+        "metrics": ("hota",),
+        "boxes": True,
+        "score_threshold": 0.3,
+    }
+
+
 def test_build_evaluator_unknown_type_names_the_known_ones(metadata):
     with pytest.raises(ValueError, match=rf"{NAME}.*{sorted(EVALUATORS)[0]}.*got None"):
         build_evaluator(get_cfg(), NAME)

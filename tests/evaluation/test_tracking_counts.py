@@ -33,8 +33,8 @@ def random_video(rng: np.random.Generator) -> Overlaps:
 def as_trackeval(overlaps: Overlaps) -> dict:
     """Return what the metrics of trackeval take; tracks that are never present have no id."""
     number = np.cumsum(overlaps.predicted.any(0)) - 1, np.cumsum(overlaps.truth.any(0)) - 1
-    frames = range(len(overlaps.frames))
     present = list(zip(overlaps.predicted, overlaps.truth, strict=True))
+    frames = list(zip(overlaps.frames, present, strict=True))
     return {
         "num_timesteps": len(frames),
         "num_tracker_ids": int(overlaps.predicted.any(0).sum()),
@@ -43,9 +43,7 @@ def as_trackeval(overlaps: Overlaps) -> dict:
         "num_gt_dets": int(overlaps.truth.sum()),
         "tracker_ids": [number[0][d] for d, _ in present],
         "gt_ids": [number[1][g] for _, g in present],
-        "similarity_scores": [
-            overlaps.frames[t][d][:, g].T.copy() for t, (d, g) in zip(frames, present, strict=True)
-        ],
+        "similarity_scores": [iou[d][:, g].T.copy() for iou, (d, g) in frames],
     }
 
 
