@@ -18,6 +18,9 @@ UNDEFINED = -1.0
 MAIN_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
 """Metrics that every table shows, defined or not."""
 
+AP_PROTOCOL = "YTVIS, IoU of whole tubes .5:.95, at most 100 predictions per video and class"
+"""How AP and AR come about, for the tables."""
+
 TRACKING_FRACTIONS = (
     *("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "HOTA(0)", "LocA(0)"),
     *("MOTA", "MOTP", "IDF1", "IDR", "IDP"),
@@ -112,6 +115,7 @@ class VideoReport:
             rows = {name: scores.percent() for name, scores in self.rows.items()}
             defined = (name for metrics in rows.values() for name in metrics)
             lines.append(format_table(rows, list(dict.fromkeys([*MAIN_COLUMNS, *defined]))))
+            lines.append(f"AP, AR: {AP_PROTOCOL}")
         if self.tracking:
             rows = {name: scores.percent() for name, scores in self.tracking.items()}
             lines += ["", format_table(rows, TRACKING_COLUMNS)]

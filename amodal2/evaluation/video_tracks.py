@@ -79,8 +79,8 @@ def evaluate_video_tracks(
             than, one half on average; AP for amodal masks only.
         visible_as_amodal: add ``visible_as_amodal``: what the predicted visible masks score as
             amodal predictions, the least that an amodal head must beat.
-        boxes: add ``amodal_box``: amodal boxes, those in ``amodal_bboxes`` or else the tight ones
-            of the masks.
+        boxes: add ``amodal_box``: amodal boxes, those in ``amodal_bboxes`` (in and outside the
+            frame) or else the tight ones of the masks.
         score_threshold: lowest score of the predictions that count for tracking metrics.
 
     Returns:
@@ -121,7 +121,7 @@ def _jobs(
     predicted = {key for key in MASK_KEYS.values() if all(key in record for record in records)}
     known = {key for key in MASK_KEYS.values() if dataset.has(key)}
     jobs = [_Job(kind, key, key) for kind, key in MASK_KEYS.items() if key in predicted & known]
-    if boxes and AMODAL_KEY in known:
+    if boxes and (dataset.has(BOX_KEY) or AMODAL_KEY in known):
         if all(record.get(BOX_KEY) is not None or AMODAL_KEY in predicted for record in records):
             jobs.append(_Job("amodal_box", AMODAL_KEY, AMODAL_KEY, boxes=True))
     if visible_as_amodal and AMODAL_KEY in known and VISIBLE_KEY in predicted:
@@ -133,19 +133,16 @@ def _pair(
     dataset: VideoDataset, records: list[Record], job: _Job, file: str | Path | None
 ) -> TrackPairing:
     """Bring predictions and ground truth of one kind together."""
-    tracks = [track for track in dataset.annotations if any(track[job.true_key])]
     use_amodal_score = job.true_key == AMODAL_KEY
     scores = np.array([_score_of(record, use_amodal_score) for record in records], np.float64)
     if job.boxes:
         lengths = {video["id"]: video["length"] for video in dataset.videos}
-        return TrackPairing(
-            dataset,
-            records,
-            box_tubes(records, BOX_KEY, AMODAL_KEY, lengths, file=file),
-            scores,
-            tracks,
-            box_tubes(tracks, BOX_KEY, AMODAL_KEY, lengths, file=dataset.file),
-        )
+        boxes = box_tubes(records, BOX_KEY, AMODAL_KEY, lengths, file=file)
+        true_boxes = box_tubes(dataset.annotations, BOX_KEY, AMODAL_KEY, lengths, file=dataset.file)
+        present = [i for i, one in enumerate(true_boxes.boxes) if not np.isnan(one).all()]
+        tracks = [dataset.annotations[i] for i in present]
+        return TrackPairing(dataset, records, boxes, scores, tracks, true_boxes.select(present))
+    tracks = [track for track in dataset.annotations if any(track[job.true_key])]
     predicted = measure_tubes([record[job.predicted_key] for record in records])
     truth = measure_tubes([track[job.true_key] for track in tracks])
     return TrackPairing(dataset, records, predicted, scores, tracks, truth)
@@ -190,12 +187,16 @@ def _occlusion_parts(tracks: list[Record]) -> dict[str, np.ndarray]:
 
 
 def _mean_occlusion(track: Record) -> float:
-    """Average the occlusion rates over the frames with an amodal mask, measuring missing rates."""
+    """Average the occlusion rates over the frames with an amodal mask, measuring missing rates.
+
+    A track without any rate gives NaN, which lies in no bin.
+    """
     rates = track.get("occlusion_rates")
     if rates is None:
         amodal, visible = measure_tubes([track[AMODAL_KEY], track[VISIBLE_KEY]]).areas
         rates = [1 - v / a if a else None for v, a in zip(visible, amodal, strict=True)]
-    return float(np.mean([rate for rate in rates if rate is not None]))
+    known = [rate for rate in rates if rate is not None]
+    return float(np.mean(known)) if known else np.nan
 
 
 def _score_of(record: Record, amodal: bool) -> float:

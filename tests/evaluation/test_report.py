@@ -30,7 +30,8 @@ def test_video_report_prints_table_with_counts_and_notes():
     assert lines[1].split() == "task (%) AP AP50 AP75 AR1 AR10 AR100 APl".split()
     assert lines[2].split() == "visible 50.00 - - - - - -".split()
     assert lines[3].split() == "amodal 25.00 - - - - - 100.00".split()
-    assert lines[4] == "note: 1 exact duplicates"
+    assert lines[4].startswith("AP, AR: YTVIS")
+    assert lines[5] == "note: 1 exact duplicates"
 
 
 def test_video_report_json_is_text_and_file(tmp_path):

@@ -159,6 +159,22 @@ def test_tracking_boxes_need_no_masks(tmp_path):
     assert "APs" not in report.rows["amodal_box"].stats
 
 
+def test_tracking_boxes_of_the_truth_need_no_masks_and_may_leave_the_frame(tmp_path):
+    boxes = [[-10, 0, 20, 4]] * 3
+    truth = dataset(tmp_path, track(1, amodal_bboxes=boxes, occlusion_rates=[0.6] * 3))
+    predicted = [prediction(0.9, segmentations=tube(bar(0, 10)), amodal_bboxes=boxes)]
+    report = evaluate_video_tracks(
+        truth, predicted, metrics=["hota"], boxes=True, occlusion_bins=True
+    )
+    found = {name: row.percent().get("HOTA") for name, row in report.tracking.items()}
+    assert found == {
+        **{"visible": pytest.approx(100), "visible_lt50": None, "visible_gt50": pytest.approx(100)},
+        "amodal_box": pytest.approx(100),
+        "amodal_box_lt50": None,
+        "amodal_box_gt50": pytest.approx(100),
+    }
+
+
 def test_tracking_without_predictions_is_zero(tmp_path):
     report = evaluate_video_tracks(dataset(tmp_path, hidden(1)), [], metrics=["hota"], boxes=True)
     assert list(report.tracking) == ["visible", "amodal", "amodal_box"]
