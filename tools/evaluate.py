@@ -3,7 +3,8 @@
 
 Example::
 
-    python tools/evaluate.py --gt datasets/aquarium/val.json --pred demo_out --task video
+    python tools/evaluate.py --gt datasets/aquarium/val.json --pred demo_out --task video \\
+        --metrics ap,hota
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ import sys
 from collections.abc import Callable
 
 from amodal2.evaluation.prediction_files import load_video_predictions
-from amodal2.evaluation.report import VideoAPReport
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.report import VideoReport
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.logging import setup_logging
 
 
-def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
-    """Tube AP and AR of visible and amodal masks."""
+def evaluate_video(args: argparse.Namespace) -> VideoReport:
+    """Score visible and amodal masks, and amodal boxes, of tracks."""
     dataset = read_video_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
     return evaluate_video_tracks(
         dataset,
@@ -30,10 +31,13 @@ def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
         class_agnostic=args.class_agnostic,
         occlusion_bins=args.occlusion_bins,
         visible_as_amodal=args.visible_as_amodal,
+        metrics=args.metrics.split(","),
+        boxes=args.boxes,
+        score_threshold=args.score_threshold,
     )
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], VideoAPReport]] = {"video": evaluate_video}
+TASKS: dict[str, Callable[[argparse.Namespace], VideoReport]] = {"video": evaluate_video}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -50,6 +54,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--task", choices=sorted(TASKS), default="video", help="what is scored")
     parser.add_argument("--output", help="also write the report to this JSON file")
+    parser.add_argument("--csv", help="also write the report to this CSV file")
+    parser.add_argument(
+        "--metrics",
+        default="ap",
+        help="ap (AP and AR over tubes), hota (HOTA, CLEAR and identity metrics), or ap,hota",
+    )
+    parser.add_argument(
+        "--boxes", action="store_true", help="add a row for the amodal boxes of the tracks"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        help="lowest score of the predictions that count for hota; AP takes all of them",
+    )
     parser.add_argument(
         "--class-agnostic", action="store_true", help="add rows that count all classes as one"
     )
@@ -82,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         report = TASKS[args.task](args)
         if args.output:
             report.to_json(args.output)
+        if args.csv:
+            report.to_csv(args.csv)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate.py: {error}\n")
         return 1

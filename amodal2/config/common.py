@@ -45,6 +45,13 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.AMODAL.UNION_VISIBLE = False
     # True runs inference under bfloat16 autocast.
     cfg.TEST.AMODAL.AMP = False
+    # What the evaluator of videos computes: "ap" (AP and AR over tubes), "hota" (HOTA, CLEAR and
+    # identity metrics: HOTA, DetA, AssA, IDF1, MOTA, identity switches).
+    cfg.TEST.AMODAL.VIDEO_METRICS = ["ap", "hota"]
+    # Whether it also compares amodal boxes (A2VIS, Table 3).
+    cfg.TEST.AMODAL.VIDEO_BOXES = False
+    # Lowest score in [0, 1] of the tracks that count for "hota"; AP takes all of them.
+    cfg.TEST.AMODAL.TRACKING_SCORE_THRESHOLD = 0.0
 
 
 def _add_solver_config(cfg: CfgNode) -> None:
