@@ -32,6 +32,12 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Strength in [0, 1] of random brightness, contrast and saturation changes, shared by the frames
     # of a sample.
     cfg.INPUT.AMODAL.COLOR_JITTER = 0.0
+    # Image mapper: objects with fewer visible pixels (after augmentation) are dropped; 0 keeps
+    # fully hidden objects.
+    cfg.INPUT.AMODAL.MIN_VISIBLE_AREA = 0
+    # Image mapper: "all_neighbours" (AISFormer, BCNet: every overlapping object, nearer or not),
+    # "front_only" (needs the annotations' order) or "precomputed" (occluder_segm of the file).
+    cfg.INPUT.AMODAL.OCCLUDER = "all_neighbours"
 
 
 def _add_test_config(cfg: CfgNode) -> None:

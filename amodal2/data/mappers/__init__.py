@@ -2,5 +2,6 @@
 
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
+from amodal2.data.mappers.image import ImageMapper
 
-__all__ = ["AMODAL_MAPPER_REGISTRY", "ClipMapper", "build_mapper"]
+__all__ = ["AMODAL_MAPPER_REGISTRY", "ClipMapper", "ImageMapper", "build_mapper"]
