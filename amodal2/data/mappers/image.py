@@ -25,6 +25,7 @@ from amodal2.data.transforms import (
 )
 from amodal2.structures import fields
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
+from amodal2.structures.rle import RLE
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.frames import read_image
 
@@ -119,19 +120,12 @@ class ImageMapper:
             VideoError: if the image cannot be read.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        image = read_image(dataset_dict["file_name"])
+        image = read_sized_image(dataset_dict)
         height, width = image.shape[:2]
-        if (height, width) != (dataset_dict["height"], dataset_dict["width"]):
-            raise AnnotationError(
-                f"ImageMapper: expected an image of {dataset_dict['height']} x "
-                f"{dataset_dict['width']} pixels (height x width), got {height} x {width}",
-                file=dataset_dict["file_name"],
-                image_id=dataset_dict.get("image_id"),
-            )
         if not self.is_train:
             size = shortest_edge_size(height, width, *self.test_size)
             geometry = ClipGeometry.resize_to(height, width, size)
-            sample["image"] = self._to_tensor(geometry.apply_frames(image[None]))
+            sample["image"] = to_model_image(geometry.apply_frames(image[None]), self.image_format)
             return sample
         rng = np.random.default_rng(
             np.random.randint(2**31) if sample_seed is None else sample_seed  # noqa: NPY002, seeded per worker
@@ -141,46 +135,107 @@ class ImageMapper:
         else:
             geometry = self.geometry(rng, height, width)
         color = random_color_change(rng, self.color_jitter)
-        sample["image"] = self._to_tensor(color.apply_frames(geometry.apply_frames(image[None])))
+        sample["image"] = to_model_image(
+            color.apply_frames(geometry.apply_frames(image[None])), self.image_format
+        )
         sample["instances"] = self._annotate(
             dataset_dict.get("annotations", []), (height, width), geometry
         )
         return sample
-
-    def _to_tensor(self, frames: np.ndarray) -> torch.Tensor:
-        """Turn one RGB frame [1, H, W, 3] into [3, H, W] in the wanted order of channels."""
-        ordered = frames if self.image_format == "RGB" else frames[..., ::-1]
-        return frames_to_tensor(np.ascontiguousarray(ordered))[0]
 
     def _annotate(
         self, annotations: list[dict[str, Any]], size: tuple[int, int], geometry: ClipGeometry
     ) -> Instances:
         """Build the ``Instances`` of the objects that are left after the transforms."""
         objects = [record for record in annotations if not record.get("iscrowd", 0)]
-        masks: dict[str, np.ndarray] = {}
-        for field, key in (
-            (fields.GT_AMODAL_MASKS, AMODAL_SEGM),
-            (fields.GT_VISIBLE_MASKS, VISIBLE_SEGM),
-        ):
-            if all(key in record for record in objects):
-                masks[field] = decode_masks([record[key] for record in objects], geometry)
-        if len(masks) == 2:
-            occluders = build_occluders(objects, size, self.occluder)
-            masks[fields.GT_OCCLUDER_MASKS] = decode_masks(occluders, geometry)
-        kept = np.ones(len(objects), dtype=bool)
+        instances = build_instances(objects, self._find_occluders(objects, size), geometry)
+        kept = torch.ones(len(objects), dtype=torch.bool)
         for field, least in (
             (fields.GT_AMODAL_MASKS, 1),
             (fields.GT_VISIBLE_MASKS, self.min_visible_area),
         ):
-            if field in masks:
-                kept &= np.count_nonzero(masks[field], axis=(1, 2)) >= least
-        classes = np.array([record["category_id"] for record in objects], dtype=np.int64)
-        instances = Instances(geometry.size)
-        instances.set(fields.GT_CLASSES, torch.from_numpy(classes[kept]))
-        for field, values in masks.items():
-            instances.set(field, torch.from_numpy(np.ascontiguousarray(values[kept])))
-        _set_boxes(instances)
-        return instances
+            if instances.has(field):
+                kept &= instances.get(field).sum(dim=(1, 2)) >= least
+        return instances[kept]
+
+    def _find_occluders(
+        self, objects: list[dict[str, Any]], size: tuple[int, int]
+    ) -> list[RLE | None] | None:
+        """Return the occluder masks, or None where they cannot be known."""
+        if not all(key in record for record in objects for key in (AMODAL_SEGM, VISIBLE_SEGM)):
+            return None
+        return build_occluders(objects, size, self.occluder)
+
+
+def read_sized_image(dataset_dict: dict[str, Any]) -> np.ndarray:
+    """Read the image of a dataset dict.
+
+    Args:
+        dataset_dict: with ``file_name``, ``height`` and ``width``.
+
+    Returns:
+        ndarray[H, W, 3]: uint8 RGB.
+
+    Raises:
+        AnnotationError: if it has another size than the dict says.
+        VideoError: if it cannot be read.
+    """
+    image = read_image(dataset_dict["file_name"])
+    height, width = image.shape[:2]
+    if (height, width) != (dataset_dict["height"], dataset_dict["width"]):
+        raise AnnotationError(
+            f"read_sized_image: expected an image of {dataset_dict['height']} x "
+            f"{dataset_dict['width']} pixels (height x width), got {height} x {width}",
+            file=dataset_dict["file_name"],
+            image_id=dataset_dict.get("image_id"),
+        )
+    return image
+
+
+def to_model_image(frames: np.ndarray, image_format: str) -> torch.Tensor:
+    """Turn one frame into a tensor.
+
+    Args:
+        frames (ndarray[1, H, W, 3]): uint8 RGB.
+        image_format: "BGR" or "RGB", the order of the channels wanted.
+
+    Returns:
+        Tensor[3, H, W]: uint8.
+    """
+    ordered = frames if image_format == "RGB" else frames[..., ::-1]
+    return frames_to_tensor(np.ascontiguousarray(ordered))[0]
+
+
+def build_instances(
+    objects: list[dict[str, Any]], occluders: list[RLE | None] | None, geometry: ClipGeometry
+) -> Instances:
+    """Decode and transform every kind of mask that all objects have, and take the boxes from them.
+
+    Args:
+        objects: N records of ``image_json`` with contiguous classes.
+        occluders: N occluder masks at the size of the image; None leaves the field out.
+        geometry: crop, resize and flip.
+
+    Returns:
+        Instances: N objects with the fields that :meth:`ImageMapper.__call__` lists.
+    """
+    rles: dict[str, list[RLE | None]] = {
+        field: [record[key] for record in objects]
+        for field, key in (
+            (fields.GT_AMODAL_MASKS, AMODAL_SEGM),
+            (fields.GT_VISIBLE_MASKS, VISIBLE_SEGM),
+        )
+        if all(key in record for record in objects)
+    }
+    if occluders is not None:
+        rles[fields.GT_OCCLUDER_MASKS] = occluders
+    instances = Instances(geometry.size)
+    classes = [record["category_id"] for record in objects]
+    instances.set(fields.GT_CLASSES, torch.tensor(classes, dtype=torch.int64))
+    for field, masks in rles.items():
+        instances.set(field, torch.from_numpy(decode_masks(masks, geometry)))
+    _set_boxes(instances)
+    return instances
 
 
 def _set_boxes(instances: Instances) -> None:
