@@ -32,6 +32,21 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Strength in [0, 1] of random brightness, contrast and saturation changes, shared by the frames
     # of a sample.
     cfg.INPUT.AMODAL.COLOR_JITTER = 0.0
+    # Image mapper: objects with fewer visible pixels (after augmentation) are dropped; 0 keeps
+    # fully hidden objects.
+    cfg.INPUT.AMODAL.MIN_VISIBLE_AREA = 0
+    # Image mapper: "all_neighbours" (AISFormer, BCNet: every overlapping object, nearer or not),
+    # "front_only" (needs the annotations' order) or "precomputed" (occluder_segm of the file).
+    cfg.INPUT.AMODAL.OCCLUDER = "all_neighbours"
+    # Object patch mapper: height and width of a patch in pixels (C2F-Seg: 256).
+    cfg.INPUT.AMODAL.PATCH_SIZE = 256
+    # Object patch mapper: in training the box of an object is enlarged by a factor drawn from this
+    # range (C2F-Seg on KINS and COCOA).
+    cfg.INPUT.AMODAL.PATCH_ENLARGE = (1.5, 3.0)
+    # Object patch mapper: factor in tests (C2F-Seg).
+    cfg.INPUT.AMODAL.PATCH_ENLARGE_TEST = 2.0
+    # Object patch mapper: box that is enlarged, "visible" or "amodal".
+    cfg.INPUT.AMODAL.PATCH_BOX = "visible"
 
 
 def _add_test_config(cfg: CfgNode) -> None:

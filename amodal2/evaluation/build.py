@@ -9,11 +9,13 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from amodal2.evaluation.image_amodal import ImageAmodalEvaluator
 from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
 
 Factory = Callable[[CfgNode, str, str | Path | None], DatasetEvaluator]
 
 EVALUATORS: dict[str, Factory] = {
+    "coco_amodal": lambda cfg, name, folder: ImageAmodalEvaluator(name, folder),
     "video_amodal": lambda cfg, name, folder: VideoAmodalEvaluator(
         name,
         folder,

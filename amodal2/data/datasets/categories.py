@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from amodal2.utils.errors import AnnotationError
 
 AQUARIUM_CATEGORIES = {
     1: "clownfish",
@@ -47,3 +51,30 @@ def dataset_categories(name: str, num_classes: int) -> dict[int, str]:
             f"has, got {len(categories)}; name the model's dataset in DATASETS.TEST"
         )
     return categories
+
+
+def store_categories(name: str, categories: dict[int, str], file: str | Path) -> None:
+    """Put class names and the id map of a dataset into its metadata.
+
+    Args:
+        name: dataset name.
+        categories: category id -> name; contiguous indices follow the ids.
+        file: annotation file, for the message.
+
+    Raises:
+        AnnotationError: if the metadata hold other categories.
+    """
+    found = {
+        "thing_classes": [categories[key] for key in sorted(categories)],
+        "thing_dataset_id_to_contiguous_id": {key: i for i, key in enumerate(sorted(categories))},
+    }
+    metadata = MetadataCatalog.get(name)
+    for key, value in found.items():
+        if metadata.get(key, value) != value:
+            raise AnnotationError(
+                f"store_categories: expected {key} {metadata.get(key)} as registered for {name}, "
+                f"got {value}; prepare the dataset again or register it under another name",
+                file=file,
+                key="categories",
+            )
+    metadata.set(**found)

@@ -11,9 +11,9 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from amodal2.data.datasets.categories import store_categories
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.video_json import VideoDataset, read_video_json
-from amodal2.utils.errors import AnnotationError
 
 EVALUATOR_TYPE = "video_amodal"
 """``evaluator_type`` in the metadata of every dataset of this form."""
@@ -54,7 +54,7 @@ def load_video_amodal_json(
     dataset = read_video_json(json_file, strict=strict, skip_invalid=skip_invalid)
     id_map = {category["id"]: index for index, category in enumerate(dataset.categories)}
     if name is not None:
-        _store_categories(
+        store_categories(
             name, {entry["id"]: entry["name"] for entry in dataset.categories}, json_file
         )
     return _to_dicts(dataset, os.path.abspath(root), id_map)
@@ -85,25 +85,7 @@ def register_video_amodal_instances(
         json_file=str(json_file), root=str(root), evaluator_type=EVALUATOR_TYPE
     )
     if categories is not None:
-        _store_categories(name, categories, json_file)
-
-
-def _store_categories(name: str, categories: dict[int, str], file: str | Path) -> None:
-    """Put class names and the id map into the metadata, or compare them with those there."""
-    found = {
-        "thing_classes": [categories[key] for key in sorted(categories)],
-        "thing_dataset_id_to_contiguous_id": {key: i for i, key in enumerate(sorted(categories))},
-    }
-    metadata = MetadataCatalog.get(name)
-    for key, value in found.items():
-        if metadata.get(key, value) != value:
-            raise AnnotationError(
-                f"load_video_amodal_json: expected {key} {metadata.get(key)} as registered for "
-                f"{name}, got {value}; prepare the dataset again or register it under another name",
-                file=file,
-                key="categories",
-            )
-    metadata.set(**found)
+        store_categories(name, categories, json_file)
 
 
 def _to_dicts(dataset: VideoDataset, root: str, id_map: dict[int, int]) -> list[dict[str, Any]]:

@@ -2,5 +2,14 @@
 
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
+from amodal2.data.mappers.image import ImageMapper
+from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
 
-__all__ = ["AMODAL_MAPPER_REGISTRY", "ClipMapper", "build_mapper"]
+__all__ = [
+    "AMODAL_MAPPER_REGISTRY",
+    "ClipMapper",
+    "ImageMapper",
+    "ObjectPatchMapper",
+    "build_mapper",
+    "split_objects",
+]

@@ -1,0 +1,189 @@
+"""Mapper from one object of an image to a square patch around it, for systems that complete masks.
+
+The crop rule is C2F-Seg's: the object's box is enlarged about its centre, cut (not shifted) at the
+border of the image, and resized to a square whatever its aspect ratio. Shapes: S side of the patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from detectron2.config import CfgNode, configurable
+
+from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY
+from amodal2.data.mappers.image import build_instances, read_sized_image, to_model_image
+from amodal2.data.mappers.occluders import build_occluders
+from amodal2.data.transforms import ClipGeometry, random_color_change
+from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
+
+OBJECT_KEY = "object"
+"""Key of a dataset dict: position of the chosen object in its annotations."""
+_BOXES = ("visible", "amodal")
+
+
+def split_objects(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn image dicts into one dict per object, so that a loader sees each object once.
+
+    Args:
+        dataset_dicts: dicts of :mod:`amodal2.data.datasets.coco_amodal`.
+
+    Returns:
+        list[dict]: the same dicts with ``object``; objects without visible pixels and crowds, which
+        nothing can be completed from, are left out. Annotations are shared, not copied.
+    """
+    return [{**item, OBJECT_KEY: number} for item in dataset_dicts for number in _choices(item)]
+
+
+@AMODAL_MAPPER_REGISTRY.register()
+class ObjectPatchMapper:
+    """Crops an enlarged box around one object, with every kind of its masks.
+
+    1. Takes the object that the dict names (``split_objects``), or draws one.
+    2. Enlarges its box, crops image and masks, and resizes both to S x S.
+    3. In training also flips and changes colours.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        size: int = 256,
+        enlarge: tuple[float, float] = (2.0, 2.0),
+        box: str = "visible",
+        flip: bool = False,
+        image_format: str = "RGB",
+        occluder: str = "all_neighbours",
+        color_jitter: float = 0.0,
+    ) -> None:
+        """Store and check the settings.
+
+        Args:
+            is_train: draw flip and colours.
+            size: S in pixels.
+            enlarge: smallest and largest factor on the sides of the box.
+            box: "visible" or "amodal", the box that is enlarged.
+            flip: mirror half of the training patches.
+            image_format: "BGR" or "RGB".
+            occluder: how occluder masks are found, see ``build_occluders``.
+            color_jitter: strength of the colour change in [0, 1].
+
+        Raises:
+            ValueError: if the box is none of the two, or the factors are not rising from 1.
+        """
+        if box not in _BOXES:
+            raise ValueError(f"ObjectPatchMapper: expected a box of {_BOXES}, got {box!r}")
+        if not 1 <= enlarge[0] <= enlarge[1]:
+            raise ValueError(
+                f"ObjectPatchMapper: expected 1 <= smallest <= largest factor, got {enlarge}"
+            )
+        self.is_train = is_train
+        self.size = size
+        self.enlarge = enlarge
+        self.box_key = f"{box}_bbox"
+        self.flip = flip
+        self.image_format = image_format
+        self.occluder = occluder
+        self.color_jitter = color_jitter
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
+        """Translate config keys into the arguments of ``__init__``."""
+        node = cfg.INPUT.AMODAL
+        fixed = (node.PATCH_ENLARGE_TEST, node.PATCH_ENLARGE_TEST)
+        return {
+            "is_train": is_train,
+            "size": node.PATCH_SIZE,
+            "enlarge": tuple(node.PATCH_ENLARGE) if is_train else fixed,
+            "box": node.PATCH_BOX,
+            "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
+            "image_format": cfg.INPUT.FORMAT,
+            "occluder": node.OCCLUDER,
+            "color_jitter": node.COLOR_JITTER,
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any], sample_seed: int = 0) -> dict[str, Any]:
+        """Map one object.
+
+        Args:
+            dataset_dict: a dict of :mod:`amodal2.data.datasets.coco_amodal` whose annotations have
+                both kinds of masks; not changed.
+            sample_seed: seed of all random choices.
+
+        Returns:
+            dict: "image_id", "height", "width" (original, pixels), "annotation_id", "image" (uint8
+            Tensor[3, S, S]), "instances" (one object with the fields of the image mapper, all masks
+            S x S), and for the way back "crop" (top, left, height, width in source pixels) and
+            "flipped".
+
+        Raises:
+            ValueError: if the image has no object with visible pixels.
+        """
+        rng = np.random.default_rng(sample_seed)
+        objects = dataset_dict["annotations"]
+        number = dataset_dict.get(OBJECT_KEY)
+        if number is None:
+            choices = _choices(dataset_dict)
+            if not choices:
+                raise ValueError(
+                    "ObjectPatchMapper: expected an object with visible pixels and both kinds of "
+                    f"masks, got none in image {dataset_dict.get('image_id')}; use split_objects"
+                )
+            number = choices[int(rng.integers(len(choices)))]
+        image = read_sized_image(dataset_dict)
+        source = (image.shape[0], image.shape[1])
+        factor = float(rng.uniform(*self.enlarge))
+        geometry = ClipGeometry(
+            crop=enlarged_crop(objects[number][self.box_key], factor, source),
+            size=(self.size, self.size),
+            flip_x=self.is_train and self.flip and bool(rng.random() < 0.5),
+        )
+        frames = geometry.apply_frames(image[None])
+        if self.is_train:
+            frames = random_color_change(rng, self.color_jitter).apply_frames(frames)
+        real = [record for record in objects if not record.get("iscrowd", 0)]
+        occluders = build_occluders(real, source, self.occluder)
+        own = next(i for i, record in enumerate(real) if record is objects[number])
+        return {
+            **{key: dataset_dict[key] for key in ("image_id", "height", "width")},
+            "annotation_id": objects[number]["id"],
+            "image": to_model_image(frames, self.image_format),
+            "instances": build_instances([objects[number]], [occluders[own]], geometry),
+            "crop": geometry.crop,
+            "flipped": geometry.flip_x,
+        }
+
+
+def enlarged_crop(
+    box: Sequence[float], factor: float, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Enlarge a box about its centre and cut it at the border (C2F-Seg's integer rule).
+
+    Args:
+        box: x, y, w, h in pixels.
+        factor: on both sides, at least 1.
+        size: height and width of the image.
+
+    Returns:
+        tuple: top, left, height, width in pixels.
+    """
+    left, width = _enlarged_side(box[0], box[2], factor, size[1])
+    top, height = _enlarged_side(box[1], box[3], factor, size[0])
+    return top, left, height, width
+
+
+def _enlarged_side(start: float, length: float, factor: float, limit: int) -> tuple[int, int]:
+    centre, half = int(2 * start + length) // 2, int(length * factor) // 2
+    low, high = max(0, centre - half), min(limit - 1, centre + half)
+    return low, high - low + 1
+
+
+def _choices(item: dict[str, Any]) -> list[int]:
+    """Return the positions of the objects that can be completed."""
+    return [
+        number
+        for number, record in enumerate(item.get("annotations", []))
+        if not record.get("iscrowd", 0) and record.get(VISIBLE_SEGM) and record.get(AMODAL_SEGM)
+    ]
