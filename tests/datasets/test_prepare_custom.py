@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.video_json import read_video_json
 from tests.conftest import REPOSITORY
 from tests.data.importers import toy_annotations as toy
