@@ -122,6 +122,13 @@ def test_cuda_include_dirs_puts_the_toolkit_first(tmp_path):
     assert script.cuda_include_dirs(home, tmp_path) == [str(home / "include"), *wheels]
 
 
+@pytest.mark.parametrize(("flags", "optimised"), [("", True), ("-O1 -fsanitize=address", False)])
+def test_make_extension_leaves_optimisation_to_given_flags(monkeypatch, flags, optimised):
+    monkeypatch.setenv("CFLAGS", flags)
+    arguments = script.make_extension("cpu", None).extra_compile_args["cxx"]
+    assert ("-O3" in arguments) is optimised
+
+
 def test_requirements_never_name_detectron2():
     every = [*script.REQUIREMENTS, *(name for names in script.EXTRAS.values() for name in names)]
     assert not any(name.startswith("detectron2") for name in every)

@@ -10,7 +10,7 @@ import pytest
 from amodal2 import model_zoo
 from amodal2.data.synthetic.writer import DatasetSpec, write_split
 from amodal2.evaluation.prediction_files import load_video_predictions
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.rle import validate_rle
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.frames import open_frames

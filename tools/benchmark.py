@@ -1,156 +1,272 @@
 #!/usr/bin/env python
-"""Time the ops of amodal2 against what stock PyTorch offers for the same result.
+"""Time the ops of amodal2 against the best stock way to the same result, and a whole model.
 
-Each row of the table is one op, case and pass: milliseconds of both, their ratio (above 1: amodal2
-is faster) and the largest difference of the results. The two are timed in turn and the fastest
-round counts, so that a busy machine disturbs little; on a very busy one use one thread and --cpu.
+``ops`` runs the cases of tools/benchmarks against their peers in the same process: medians of
+interleaved rounds, ratio = peer's time / ours (above 1: ours is faster), the memory that a call
+adds, and the share of the roofline, the time that a measured copy and matrix product would need
+for the case's bytes and flops over ours. A case whose result is not the peer's makes the exit
+status 1. ``inference`` runs A2VIS once with the compiled ops and once with the references, each in
+a process of its own. On a busy machine use one thread and --cpu-time.
 
-Example::
+Examples::
 
-    python tools/benchmark.py --op ms_deform_attn --threads 1 2
+    python tools/benchmark.py ops --op mask_rle --threads 1 --cpu-time --json ops.json
+    python tools/benchmark.py inference --size 480x864 --frames 3 --threads 1
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import fnmatch
+import importlib
+import platform
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from amodal2.ops import ms_deform_attn, op_paths
+import amodal2
+from amodal2.ops import op_paths
+from amodal2.utils.files import write_json
 
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One op: its cases, the stock peer and the amodal2 path; both take what ``make`` returns."""
-
-    cases: dict[str, tuple]
-    make: Callable[..., tuple]
-    stock: Callable[..., Tensor]
-    ours: Callable[..., Tensor]
+FOLDER = Path(__file__).resolve().parent / "benchmarks"
+ROOT = FOLDER.parents[1]
 
 
-def make_ms_deform_attn(
-    batch: int, levels: list[tuple[int, int]], heads: int, depth: int, points: int
-) -> tuple:
-    """Draw encoder arguments: one query per pixel, points scattered by about 3 pixels around it."""
-    grids = [
-        torch.stack(
-            torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij"),
-            dim=-1,
-        ).view(-1, 2)
-        for h, w in levels
-    ]
-    centres = torch.cat(grids).flip(-1)  # [Q, 2] (x, y)
-    shape = (batch, len(centres), heads, len(levels), points)
-    sizes = torch.tensor([(w, h) for h, w in levels], dtype=torch.float32)
-    offsets = 3 * torch.randn(*shape, 2) / sizes[:, None]
-    locations = centres[:, None, None, None] + offsets
-    weights = torch.randn(shape).flatten(-2).softmax(-1).view(shape)
-    return torch.randn(batch, len(centres), heads, depth), levels, locations, weights
+def load_module(name: str) -> ModuleType:
+    """Import a module of tools/benchmarks.
+
+    ``tools`` is no package, and some versions of Detectron2 install one of that name, so the name
+    is bound to this folder.
+    """
+    package = ModuleType("tools")
+    package.__path__ = [str(FOLDER.parent)]
+    sys.modules.setdefault("tools", package)
+    return importlib.import_module(f"tools.benchmarks.{name}")
 
 
-def stock_ms_deform_attn(
-    value: Tensor, levels: list[tuple[int, int]], locations: Tensor, weights: Tensor
-) -> Tensor:
-    """Sample every level with ``grid_sample`` and leave the gradients to autograd."""
-    batch, queries, heads = weights.shape[:3]
-    grids = (2 * locations.to(value.dtype) - 1).transpose(1, 2).flatten(0, 1)
-    sampled = []
-    maps = value.split([h * w for h, w in levels], dim=1)
-    for index, (pixels, (height, width)) in enumerate(zip(maps, levels, strict=True)):
-        image = pixels.permute(0, 2, 3, 1).reshape(batch * heads, -1, height, width)
-        sampled.append(F.grid_sample(image, grids[:, :, index], align_corners=False))
-    share = weights.to(value.dtype).transpose(1, 2).reshape(batch * heads, 1, queries, -1)
-    output = (torch.cat(sampled, dim=-1) * share).sum(-1)  # [B * M, D, Q]
-    return output.view(batch, -1, queries).transpose(1, 2)
+def load_cases() -> list[Any]:
+    """Collect the cases of all modules of tools/benchmarks that have some."""
+    paths = sorted(FOLDER.glob("*.py"))
+    names = [path.stem for path in paths if "\ndef cases(" in path.read_text(encoding="utf-8")]
+    return [case for name in names for case in load_module(name).cases()]
 
 
-BENCHMARKS = {
-    "ms_deform_attn": Benchmark(
-        cases={
-            "384x640 B1 D32": (1, [(12, 20), (24, 40), (48, 80)], 8, 32, 4),
-            "160x256 B8 D16": (8, [(5, 8), (10, 16), (20, 32)], 8, 16, 4),
-            "160x256 B32 D16": (32, [(5, 8), (10, 16), (20, 32)], 8, 16, 4),
-        },
-        make=make_ms_deform_attn,
-        stock=stock_ms_deform_attn,
-        ours=ms_deform_attn,
-    ),
-}
+def cpu_name() -> str:
+    """Return the processor's name as Linux shows it, else as Python knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
-def fastest(
-    functions: list[Callable[[], object]], rounds: int, clock: Callable[[], float]
-) -> list[float]:
-    """Return the shortest time of each function in milliseconds, running them in turn."""
-    best = [float("inf")] * len(functions)
-    for _ in range(rounds):
-        for index, function in enumerate(functions):
-            start = clock()
-            function()
-            best[index] = min(best[index], 1e3 * (clock() - start))
-    return best
+def describe_machine(device: torch.device, args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the numbers depend on."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    return {
+        "cpu": cpu_name(),
+        "gpu": gpu,
+        "threads": args.threads,
+        "clock": "CPU time" if args.cpu_time else "wall time",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "amodal2": amodal2.__version__,
+        "ops": {name: f"{path.path} ({path.reason})" for name, path in op_paths().items()},
+    }
 
 
-def run_case(
-    benchmark: Benchmark, case: tuple, dtype: torch.dtype, rounds: int, clock: Callable[[], float]
-) -> Iterator[tuple]:
-    """Yield (pass, stock ms, amodal2 ms, largest difference of the result or first gradient)."""
-    torch.manual_seed(0)
-    arguments = [
-        x.to(dtype).requires_grad_() if isinstance(x, Tensor) else x for x in benchmark.make(*case)
-    ]
-    leaves = [x for x in arguments if isinstance(x, Tensor)]
-    outputs = [function(*arguments) for function in (benchmark.stock, benchmark.ours)]
-    mixture = torch.randn_like(outputs[0])
+class OpsRun:
+    """Runs cases on one device; knows the machine's speed for the roofline."""
 
-    def backward(output: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(output, leaves, mixture, retain_graph=True)
+    def __init__(self, device: torch.device, args: argparse.Namespace) -> None:
+        self.measure = load_module("measure")
+        self.device, self.args = device, args
+        self.clock = partial(self.measure.read_clock, device, args.cpu_time)
+        self.copy_bytes = self.measure.measure_copy(device, self.clock)
+        self.matmul_flops: dict[torch.dtype, float | None] = {}
 
-    with torch.no_grad():
-        forward = [lambda f=f: f(*arguments) for f in (benchmark.stock, benchmark.ours)]
-        yield "forward", *fastest(forward, rounds, clock), _difference(*outputs)
-    times = fastest([lambda o=o: backward(o) for o in outputs], rounds, clock)
-    grads = [backward(output) for output in outputs]
-    yield "backward", *times, _difference(grads[0][0], grads[1][0])
+    def roofline_ms(self, case: Any, dtype: torch.dtype) -> float | None:
+        """Return the least time for the case's bytes and flops, None if it counts neither."""
+        if dtype not in self.matmul_flops:
+            flops = self.measure.measure_matmul(self.device, dtype, self.clock)
+            self.matmul_flops[dtype] = flops
+        speed = self.matmul_flops[dtype]
+        least = [case.bytes / self.copy_bytes] if case.bytes else []
+        least += [case.flops / speed] if case.flops and speed else []
+        return 1e3 * max(least) if least else None
+
+    def run(self, case: Any, dtype: torch.dtype) -> dict[str, Any]:
+        """Compare, time and weigh one case in one dtype."""
+        inputs = case.make(self.device, dtype)
+        ours = partial(case.ours, inputs)
+        peers = {peer.name: partial(peer.run, inputs) for peer in case.peers}
+        first = next(iter(peers.values()))
+        found = self.measure.difference(ours(), first())
+        times = self.measure.interleaved_medians(
+            [ours, *peers.values()], self.args.rounds, self.clock
+        )
+        by_peer = dict(zip(peers, times[1:], strict=True))
+        best = min(by_peer, key=by_peer.__getitem__)
+        least = self.roofline_ms(case, dtype)
+        exact = dtype == torch.float32 or torch.float32 not in case.dtypes
+        return {
+            "op": case.op,
+            "case": case.name,
+            "dtype": str(dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "threads": self.args.threads,
+            "ours_ms": times[0],
+            "peer": best,
+            "peer_ms": by_peer[best],
+            "ratio": by_peer[best] / times[0],
+            "peers_ms": by_peer,
+            "memory_mb": self.measure.peak_memory(ours, self.device),
+            "peer_memory_mb": self.measure.peak_memory(peers[best], self.device),
+            "roofline": least / times[0] if least else None,
+            "difference": min(found, sys.float_info.max),
+            "agrees": not exact or case.tolerance is None or found <= case.tolerance,
+        }
 
 
-def _difference(one: Tensor, other: Tensor) -> float:
-    return (one - other).abs().max().item()
+def select(cases: list[Any], args: argparse.Namespace) -> Iterator[tuple[Any, torch.dtype]]:
+    """Yield the cases and dtypes that the command line asks for."""
+    for case in cases:
+        if args.op and case.op not in args.op:
+            continue
+        if args.device not in case.devices or not fnmatch.fnmatch(case.name, args.case):
+            continue
+        for dtype in case.dtypes:
+            if not args.dtype or str(dtype).removeprefix("torch.") in args.dtype:
+                yield case, dtype
 
 
-def main() -> None:
-    """Parse the arguments and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--op", nargs="*", choices=sorted(BENCHMARKS), default=sorted(BENCHMARKS))
-    parser.add_argument("--threads", nargs="*", type=int, default=[torch.get_num_threads()])
-    parser.add_argument("--dtype", choices=["float32", "float64", "bfloat16"], default="float32")
-    parser.add_argument("--rounds", type=int, default=10, help="timings, of which the best counts")
-    parser.add_argument("--cpu", action="store_true", help="count CPU time of all threads")
-    args = parser.parse_args()
-    clock = time.process_time if args.cpu else time.perf_counter
-    columns = "{:<16} {:<18} {:<9} {:>7} {:>10} {:>11} {:>7} {:>10}"
-    for name in args.op:
-        path = op_paths()[name]
-        print(f"{name}: {path.path} ({path.reason}); {args.dtype}")
-    print(
-        columns.format("op", "case", "pass", "threads", "stock ms", "amodal2 ms", "ratio", "diff")
+ROW = "{:<17} {:<28} {:<9} {:>9} {:>9} {:>7} {:>9} {:>9} {:>9} {:>9}  {}"
+HEADER = (
+    *("op", "case", "dtype", "ours ms", "peer ms", "ratio", "MB", "peer MB", "roofline", "diff"),
+    "peer",
+)
+
+
+def format_row(result: dict[str, Any]) -> str:
+    """Return one line of the table."""
+
+    def optional(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    return ROW.format(
+        result["op"],
+        result["case"],
+        result["dtype"],
+        f"{result['ours_ms']:.3f}",
+        f"{result['peer_ms']:.3f}",
+        f"{result['ratio']:.2f}x",
+        optional(result["memory_mb"], ".1f"),
+        optional(result["peer_memory_mb"], ".1f"),
+        optional(result["roofline"], ".0%"),
+        f"{result['difference']:.1e}",
+        result["peer"],
     )
-    for name in args.op:
-        for label, case in BENCHMARKS[name].cases.items():
-            for threads in args.threads:
-                torch.set_num_threads(threads)
-                dtype = getattr(torch, args.dtype)
-                rows = run_case(BENCHMARKS[name], case, dtype, args.rounds, clock)
-                for which, stock, ours, difference in rows:
-                    cells = (f"{stock:.2f}", f"{ours:.2f}", f"{stock / ours:.1f}x")
-                    print(columns.format(name, label, which, threads, *cells, f"{difference:.1e}"))
+
+
+def run_ops(args: argparse.Namespace) -> int:
+    """Run the cases; the exit status is 1 if one disagrees with its peer, 2 if there is none."""
+    chosen = list(select(load_cases(), args))
+    if not chosen:
+        print("benchmark: expected cases for these options, got none", file=sys.stderr)
+        return 2
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+    run = OpsRun(device, args)
+    print(ROW.format(*HEADER).rstrip())
+    results = []
+    for case, dtype in chosen:
+        results.append(run.run(case, dtype))
+        print(format_row(results[-1]), flush=True)
+    machine = describe_machine(device, args)
+    machine["copy_gb_per_s"] = run.copy_bytes / 1e9
+    machine["matmul_gflops"] = {
+        str(dtype).removeprefix("torch."): flops / 1e9
+        for dtype, flops in run.matmul_flops.items()
+        if flops is not None
+    }
+    if args.json:
+        write_json(args.json, {"machine": machine, "results": results}, indent=1)
+    wrong = [result for result in results if not result["agrees"]]
+    for result in wrong:
+        print(
+            f"benchmark: {result['op']} {result['case']}: expected the result of the first peer, "
+            f"got one that differs by {result['difference']:.1e}",
+            file=sys.stderr,
+        )
+    return 1 if wrong else 0
+
+
+def run_inference(args: argparse.Namespace) -> int:
+    """Compare the compiled ops with the references inside a whole model."""
+    report = load_module("inference").compare(args)
+    if args.json:
+        machine = describe_machine(torch.device(args.device), args)
+        write_json(args.json, {"machine": machine, **report}, indent=1)
+    return 0
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Read HEIGHTxWIDTH."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"expected HEIGHTxWIDTH in pixels, got {text!r}")
+    return int(parts[0]), int(parts[1])
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    ops = commands.add_parser("ops", help="single ops against stock functions")
+    ops.set_defaults(run=run_ops)
+    ops.add_argument("--op", nargs="*", choices=sorted(op_paths()), help="default: all")
+    ops.add_argument("--case", default="*", metavar="GLOB", help="names of cases, e.g. 'fwd_*'")
+    ops.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32; default: all")
+    ops.add_argument("--rounds", type=int, default=10, help="timings, of which the median counts")
+    inference = commands.add_parser("inference", help="A2VIS with and without the compiled ops")
+    inference.set_defaults(run=run_inference)
+    inference.add_argument(
+        "--config-file", default=str(ROOT / "configs/a2vis/Base-A2VIS.yaml"), metavar="FILE"
+    )
+    inference.add_argument(
+        "--size", type=parse_size, default=(480, 864), metavar="HxW", help="pixels of a frame"
+    )
+    inference.add_argument("--frames", type=int, default=3, help="length of the video")
+    inference.add_argument("--rounds", type=int, default=3, help="runs, of which the median counts")
+    inference.add_argument(
+        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys, e.g. a smaller one"
+    )
+    for command in (ops, inference):
+        command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+        command.add_argument("--threads", type=int, default=torch.get_num_threads())
+        command.add_argument(
+            "--cpu-time", action="store_true", help="count CPU time of all threads"
+        )
+        command.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parse_arguments(argv)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        print("benchmark: expected a GPU for --device cuda, got none", file=sys.stderr)
+        return 2
+    return args.run(args)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

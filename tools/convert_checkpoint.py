@@ -17,9 +17,9 @@ import logging
 import sys
 from pathlib import Path
 
+from amodal2 import model_zoo  # isort: skip; imports Detectron2 silently
 from detectron2.modeling import build_model
 
-from amodal2 import model_zoo
 from amodal2.checkpoint import AmodalCheckpointer, export_weights
 from amodal2.config import get_cfg
 from amodal2.utils.errors import CheckpointError

@@ -3,7 +3,8 @@
 
 Example::
 
-    python tools/evaluate.py --gt datasets/aquarium/val.json --pred demo_out --task video
+    python tools/evaluate.py --gt datasets/aquarium/val.json --pred demo_out --task video \\
+        --metrics ap,hota
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ from amodal2.evaluation.image_predictions import load_record_lists
 from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
 from amodal2.evaluation.image_report import ImageReport
 from amodal2.evaluation.prediction_files import load_video_predictions
-from amodal2.evaluation.report import VideoAPReport
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.report import VideoReport
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.image_json import read_image_json
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.logging import setup_logging
 
 
-def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
-    """Tube AP and AR of visible and amodal masks."""
+def evaluate_video(args: argparse.Namespace) -> VideoReport:
+    """Score visible and amodal masks, and amodal boxes, of tracks."""
     dataset = read_video_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
     return evaluate_video_tracks(
         dataset,
@@ -39,6 +40,9 @@ def evaluate_video(args: argparse.Namespace) -> VideoAPReport:
         class_agnostic=args.class_agnostic,
         occlusion_bins=args.occlusion_bins,
         visible_as_amodal=args.visible_as_amodal,
+        metrics=args.metrics.split(","),
+        boxes=args.boxes,
+        score_threshold=args.score_threshold,
     )
 
 
@@ -68,7 +72,7 @@ def evaluate_completion(args: argparse.Namespace) -> CompletionReport:
     )
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], VideoAPReport | ImageReport | CompletionReport]] = {
+TASKS: dict[str, Callable[[argparse.Namespace], VideoReport | ImageReport | CompletionReport]] = {
     "video": evaluate_video,
     "image": evaluate_image,
     "completion": evaluate_completion,
@@ -94,6 +98,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="image: coco, cocoa or kins; completion: one or more mIoU rules",
     )
     parser.add_argument("--output", help="also write the report to this JSON file")
+    parser.add_argument("--csv", help="also write the report to this CSV file")
+    parser.add_argument(
+        "--metrics",
+        default="ap",
+        help="ap (AP and AR over tubes), hota (HOTA, CLEAR and identity metrics), or ap,hota",
+    )
+    parser.add_argument(
+        "--boxes", action="store_true", help="add a row for the amodal boxes of the tracks"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        help="lowest score of the predictions that count for hota; AP takes all of them",
+    )
     parser.add_argument(
         "--class-agnostic", action="store_true", help="add rows that count all classes as one"
     )
@@ -126,6 +144,8 @@ def main(argv: list[str] | None = None) -> int:
         report = TASKS[args.task](args)
         if args.output:
             report.to_json(args.output)
+        if args.csv:
+            report.to_csv(args.csv)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate.py: {error}\n")
         return 1

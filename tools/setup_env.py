@@ -21,7 +21,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "amodal2-setup.json"
-BUILD_VARIABLES = ("AMODAL2_BUILD", "CUDA_HOME", "CUDA_PATH", "CXX", "TORCH_CUDA_ARCH_LIST")
+BUILD_VARIABLES = (
+    "AMODAL2_BUILD",
+    "CFLAGS",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "CXX",
+    "TORCH_CUDA_ARCH_LIST",
+)
 SHOWN_LINES = ("amodal2 build: ", "Detectron2 ", "falling back to ")
 """Beginnings of the lines that are worth showing of what the steps print."""
 
@@ -54,6 +61,7 @@ def step_keys() -> dict[str, str]:
         "torch": torch,
         "amodal2": digest(torch, *build, *files),
         "detectron2": digest(torch, repository, ROOT / "tools" / "install_detectron2.py"),
+        "trackeval": torch,
     }
 
 
@@ -160,6 +168,9 @@ class Environment:
         elif step == "amodal2":
             print("setup: building and installing amodal2", flush=True)
             run(*pip, "-v", "--no-build-isolation", "-e", f"{ROOT}[dev]")
+        elif step == "trackeval":
+            # The tests' reference of the tracking metrics; it would put a GUI opencv over ours.
+            run(*pip, "--no-deps", "trackeval")
         else:
             print("setup: installing Detectron2", flush=True)
             force = ["--force"] if again else []

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 
+from amodal2.utils.detectron2_compat import launch  # isort: skip; imports Detectron2 silently
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
@@ -22,7 +23,6 @@ import amodal2.modeling  # noqa: F401 registers the systems
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
 from amodal2.engine import AmodalTrainer, start_run
-from amodal2.utils.detectron2_compat import launch
 from amodal2.utils.device import available_device
 
 

@@ -28,7 +28,8 @@ def add_a2vis_config(cfg: CfgNode) -> None:
     # never taking an assigned slot).
     node.MATCH = "video"
     # Adds VITA's class and mask losses on the visible masks, averaged over the clips (not in the
-    # paper; a substitute for starting from VITA's weights).
+    # paper; a substitute for starting from VITA's weights). Its similarity loss is left out: the
+    # layers of that loss (vita_module.sim_embed_*) are kept in the weights and not run.
     node.AUX_CLIP_LOSS = False
     # Weight of a class loss on the prototypes after each clip, unseen objects being "no object"; 0
     # is off.

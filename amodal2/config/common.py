@@ -60,6 +60,13 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.AMODAL.UNION_VISIBLE = False
     # True runs inference under bfloat16 autocast.
     cfg.TEST.AMODAL.AMP = False
+    # What the evaluator of videos computes: "ap" (AP and AR over tubes), "hota" (HOTA, CLEAR and
+    # identity metrics: HOTA, DetA, AssA, IDF1, MOTA, identity switches).
+    cfg.TEST.AMODAL.VIDEO_METRICS = ["ap", "hota"]
+    # Whether it also compares amodal boxes (A2VIS, Table 3).
+    cfg.TEST.AMODAL.VIDEO_BOXES = False
+    # Lowest score in [0, 1] of the tracks that count for "hota"; AP takes all of them.
+    cfg.TEST.AMODAL.TRACKING_SCORE_THRESHOLD = 0.0
 
 
 def _add_solver_config(cfg: CfgNode) -> None:
@@ -85,5 +92,6 @@ def _add_timm_config(cfg: CfgNode) -> None:
     # Indices into the model's feature pyramid that become res2, res3, res4, res5 (strides 4, 8, 16,
     # 32).
     cfg.MODEL.TIMM.OUT_INDICES = (1, 2, 3, 4)
-    # True keeps batch normalisation at its stored statistics and does not train it.
+    # True keeps batch normalisation at its stored statistics and does not train it. False trains it
+    # on the statistics of the whole batch, over all processes.
     cfg.MODEL.TIMM.FREEZE_BN = False

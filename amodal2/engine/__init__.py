@@ -1,5 +1,7 @@
 """Training and evaluation of any registered system."""
 
+import amodal2.utils.detectron2_compat  # noqa: F401 first: imports Detectron2 without warnings
+from amodal2.engine.distributed import synchronise_batch_norm, wrap_distributed
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
 from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
 from amodal2.engine.run import start_run
@@ -13,4 +15,6 @@ __all__ = [
     "build_scheduler",
     "clip_gradients",
     "start_run",
+    "synchronise_batch_norm",
+    "wrap_distributed",
 ]

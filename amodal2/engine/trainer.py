@@ -27,8 +27,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.data.build import build_test_loader, build_train_loader
+from amodal2.engine.distributed import wrap_distributed
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
 from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
+from amodal2.utils.device import bfloat16_pays
 
 
 class AmodalTrainer(TrainerBase):
@@ -70,8 +72,19 @@ class AmodalTrainer(TrainerBase):
         self.start_iter = 0
         self.max_iter = self.cfg.SOLVER.MAX_ITER
         self._device_type = next(model.parameters()).device.type
+        self._autocast = self._choose_autocast()
         self._batches: Iterator[list[dict[str, Any]]] | None = None
         self.register_hooks(self.build_hooks())
+
+    def _choose_autocast(self) -> bool:
+        """Follow ``SOLVER.AMP.ENABLED``, unless the CPU would have to emulate bfloat16."""
+        if not self.cfg.SOLVER.AMP.ENABLED or bfloat16_pays(self._device_type):
+            return self.cfg.SOLVER.AMP.ENABLED
+        logging.getLogger(__name__).warning(
+            "SOLVER.AMP.ENABLED is ignored: this CPU has no bfloat16 instructions, training runs "
+            "in float32"
+        )
+        return False
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Continue from the last checkpoint in ``OUTPUT_DIR``, or start from ``MODEL.WEIGHTS``.
@@ -130,7 +143,7 @@ class AmodalTrainer(TrainerBase):
         batch = next(self._batches)  # type: ignore[arg-type]
         data_time = time.perf_counter() - start
         seed_everything(self.seed, self.iter, comm.get_rank())
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=self.cfg.SOLVER.AMP.ENABLED):
+        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._autocast):
             losses = self.model(batch)
             total = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
@@ -263,22 +276,6 @@ def seed_everything(*key: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[1] >> np.uint64(32)))  # noqa: NPY002 libraries draw from it
     torch.manual_seed(int(words[2] >> np.uint64(1)))
-
-
-def wrap_distributed(model: nn.Module) -> nn.Module:
-    """Wrap a model for data-parallel training if there are several processes.
-
-    Args:
-        model: on its device.
-
-    Returns:
-        nn.Module: the model itself with one process.
-    """
-    if comm.get_world_size() == 1:
-        return model
-    device = next(model.parameters()).device
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else None
-    return DistributedDataParallel(model, device_ids=devices)
 
 
 def _agree_on_seed(seed: int) -> int:

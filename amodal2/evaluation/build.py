@@ -16,7 +16,13 @@ Factory = Callable[[CfgNode, str, str | Path | None], DatasetEvaluator]
 
 EVALUATORS: dict[str, Factory] = {
     "coco_amodal": lambda cfg, name, folder: ImageAmodalEvaluator(name, folder),
-    "video_amodal": lambda cfg, name, folder: VideoAmodalEvaluator(name, folder),
+    "video_amodal": lambda cfg, name, folder: VideoAmodalEvaluator(
+        name,
+        folder,
+        metrics=cfg.TEST.AMODAL.VIDEO_METRICS,
+        boxes=cfg.TEST.AMODAL.VIDEO_BOXES,
+        score_threshold=cfg.TEST.AMODAL.TRACKING_SCORE_THRESHOLD,
+    ),
 }
 """``evaluator_type`` -> function of (cfg, dataset name, output folder or None)."""
 
@@ -24,7 +30,7 @@ EVALUATORS: dict[str, Factory] = {
 def build_evaluator(
     cfg: CfgNode, dataset_name: str, output_dir: str | Path | None = None
 ) -> DatasetEvaluator:
-    """Make the evaluator that fits a registered dataset.
+    """Make the evaluator that fits a registered dataset; ``TEST.AMODAL`` chooses its metrics.
 
     Args:
         cfg: full configuration, handed to the factory.

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amodal2.utils.files import write_json
+from amodal2.utils.files import atomic_write, write_json
 
 UNDEFINED = -1.0
 """Value of a metric without any ground truth that counts, as in the COCO tools."""
 
 MAIN_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
 """Metrics that every table shows, defined or not."""
+
+AP_PROTOCOL = "YTVIS, IoU of whole tubes .5:.95, at most 100 predictions per video and class"
+"""How AP and AR come about, for the tables."""
+
+TRACKING_FRACTIONS = (
+    *("HOTA", "DetA", "AssA", "DetRe", "DetPr", "AssRe", "AssPr", "LocA", "HOTA(0)", "LocA(0)"),
+    *("MOTA", "MOTP", "IDF1", "IDR", "IDP"),
+)
+"""Tracking metrics that are fractions; all other ones are numbers of cases."""
+
+TRACKING_COLUMNS = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "IDSW", "Frag")
+"""Tracking metrics that tables show."""
 
 
 @dataclass
@@ -41,33 +55,88 @@ class APScores:
 
 
 @dataclass
-class VideoAPReport:
+class TrackingScores:
+    """HOTA, CLEAR and identity metrics of one kind of mask or box over one set of ground truth.
+
+    Args:
+        protocol: how the numbers came about.
+        averages: name of the average -> metric name (see
+            :meth:`amodal2.evaluation.tracking_counts.TrackingCounts.stats`) -> value. The first
+            average is the one that tables show. ``class_average``: fractions averaged over the
+            classes with ground truth (TrackEval's TAO), ``all_classes_average``: over all classes
+            of the dataset, where one without any data scores 0 (``cls_comb_cls_av`` of TrackEval's
+            YouTubeVIS), ``detection_average``: ratios of the sums over all classes
+            (``cls_comb_det_av``), or ``class_agnostic`` alone. Numbers are sums in all of them.
+            Empty where there is no ground truth.
+        per_category: category name -> metric name -> value; only classes with data.
+    """
+
+    protocol: str
+    averages: dict[str, dict[str, float]]
+    per_category: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def percent(self) -> dict[str, float]:
+        """Return the first average: fractions in percent, numbers as they are."""
+        return _tracking_percent(next(iter(self.averages.values())))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the protocol, the averages and the categories, fractions in percent."""
+        return {
+            "protocol": self.protocol,
+            **{name: _tracking_percent(stats) for name, stats in self.averages.items()},
+            "per_category": {
+                name: _tracking_percent(stats) for name, stats in self.per_category.items()
+            },
+        }
+
+
+@dataclass
+class VideoReport:
     """Everything that one evaluation of video predictions found out.
 
     Args:
-        rows: name of the task -> its scores. A kind of mask that was not predicted, or that the
+        rows: name of the task -> AP and AR. A kind of mask that was not predicted, or that the
             ground truth does not have, has no row.
         counts: what was compared: videos, tracks, predictions.
         notes: warnings, each a sentence with its number of cases.
+        tracking: name of the task -> tracking metrics, as ``rows``.
     """
 
-    rows: dict[str, APScores]
+    rows: dict[str, APScores] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    tracking: dict[str, TrackingScores] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """Return the table, preceded by what was compared and followed by the notes."""
+        """Return the tables, preceded by what was compared and followed by the notes."""
         head = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        rows = {name: scores.percent() for name, scores in self.rows.items()}
-        defined = (name for metrics in rows.values() for name in metrics)
-        table = format_table(rows, list(dict.fromkeys([*MAIN_COLUMNS, *defined])))
-        notes = [f"note: {note}" for note in self.notes]
-        return "\n".join([*([head] if head else []), table, *notes])
+        lines = [head] if head else []
+        if self.rows or not self.tracking:
+            rows = {name: scores.percent() for name, scores in self.rows.items()}
+            defined = (name for metrics in rows.values() for name in metrics)
+            lines.append(format_table(rows, list(dict.fromkeys([*MAIN_COLUMNS, *defined]))))
+            lines.append(f"AP, AR: {AP_PROTOCOL}")
+        if self.tracking:
+            rows = {name: scores.percent() for name, scores in self.tracking.items()}
+            lines += ["", format_table(rows, TRACKING_COLUMNS)]
+            protocols: dict[str, list[str]] = {}
+            for name, tracks in self.tracking.items():
+                protocols.setdefault(tracks.protocol, []).append(name)
+            lines += [f"{', '.join(names)}: {text}" for text, names in protocols.items()]
+        return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready dict: the rows in percent, then ``counts`` and ``notes``."""
-        rows: dict[str, Any] = {name: scores.to_dict() for name, scores in self.rows.items()}
-        return {"unit": "percent", "results": rows, "counts": self.counts, "notes": self.notes}
+        """Return a JSON-ready dict: the rows in percent, then ``counts`` and ``notes``.
+
+        ``results`` holds AP and AR, ``tracking`` the rest where it was asked for.
+        """
+        report: dict[str, Any] = {
+            "unit": "percent",
+            "results": {name: scores.to_dict() for name, scores in self.rows.items()},
+        }
+        if self.tracking:
+            report["tracking"] = {name: one.to_dict() for name, one in self.tracking.items()}
+        return {**report, "counts": self.counts, "notes": self.notes}
 
     def to_json(self, path: str | Path | None = None) -> str:
         """Return the report as JSON text and write it if a path is given.
@@ -79,12 +148,41 @@ class VideoAPReport:
             write_json(path, self.to_dict(), indent=1)
         return json.dumps(self.to_dict(), indent=1)
 
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return the report as CSV text, one number per line, and write it if a path is given.
+
+        Columns: ``task``, ``group`` (``mean`` of the categories for AP, the name of an average for
+        tracking metrics, or ``category``), ``category`` (empty except for those), ``metric`` and
+        ``value`` as in the JSON form. Undefined metrics have no line.
+
+        Args:
+            path: file that appears only when it is complete.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["task", "group", "category", "metric", "value"])
+        for task, scores in self.rows.items():
+            writer.writerows([task, "mean", "", *item] for item in scores.percent().items())
+            for name, value in _percent(scores.per_category).items():
+                writer.writerow([task, "category", name, "AP", value])
+        for task, tracks in self.tracking.items():
+            for group, stats in tracks.averages.items():
+                items = _tracking_percent(stats).items()
+                writer.writerows([task, group, "", *item] for item in items)
+            for name, stats in tracks.per_category.items():
+                items = _tracking_percent(stats).items()
+                writer.writerows([task, "category", name, *item] for item in items)
+        if path is not None:
+            with atomic_write(path) as temporary:
+                temporary.write_text(text.getvalue(), encoding="utf-8")
+        return text.getvalue()
+
 
 def format_table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> str:
     """Lay out metrics in percent as text with aligned columns.
 
     Args:
-        rows: name of the row -> metric name -> percent.
+        rows: name of the row -> metric name -> percent; a number of cases is an int.
         columns: metric names.
 
     Returns:
@@ -92,8 +190,7 @@ def format_table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]
     """
     lines = [["task (%)", *columns]]
     for name, metrics in rows.items():
-        values = [f"{metrics[column]:.2f}" if column in metrics else "-" for column in columns]
-        lines.append([name, *values])
+        lines.append([name, *(_format(metrics.get(column)) for column in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join(
         "  ".join(
@@ -106,3 +203,15 @@ def format_table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]
 
 def _percent(fractions: Mapping[str, float]) -> dict[str, float]:
     return {name: 100 * value for name, value in fractions.items() if value != UNDEFINED}
+
+
+def _tracking_percent(stats: Mapping[str, float]) -> dict[str, float]:
+    return {
+        name: 100 * value if name in TRACKING_FRACTIONS else value for name, value in stats.items()
+    }
+
+
+def _format(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.2f}"

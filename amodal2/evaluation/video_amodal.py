@@ -1,8 +1,9 @@
-"""The evaluator that the trainer runs on video datasets; the numbers are those of ``tube_ap``."""
+"""The evaluator that the trainer runs on videos; the numbers are those of ``video_tracks``."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.utils import comm
 
-from amodal2.evaluation.report import VideoAPReport
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.report import TRACKING_COLUMNS, VideoReport
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.track import VideoPrediction
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.files import write_json
@@ -24,14 +25,22 @@ REPORT_FILE = "video_report.json"
 
 
 class VideoAmodalEvaluator(DatasetEvaluator):
-    """Collects predicted tracks over all ranks and scores them by tube AP and AR.
+    """Collects predicted tracks over all ranks and scores them by tube AP, HOTA and the like.
 
     The annotation file comes from the metadata of the dataset (``json_file``). After
-    :meth:`evaluate`, ``report`` holds the full result on the main process.
+    :meth:`evaluate`, ``report`` holds the full result on the main process; ``options`` are those of
+    :func:`amodal2.evaluation.video_tracks.evaluate_video_tracks`.
     """
 
     def __init__(
-        self, dataset_name: str, output_dir: str | Path | None = None, distributed: bool = True
+        self,
+        dataset_name: str,
+        output_dir: str | Path | None = None,
+        distributed: bool = True,
+        *,
+        metrics: Collection[str] = ("ap",),
+        boxes: bool = False,
+        score_threshold: float | None = None,
     ) -> None:
         """Prepare for one dataset.
 
@@ -40,6 +49,10 @@ class VideoAmodalEvaluator(DatasetEvaluator):
             output_dir: folder for the predictions and the report; None writes nothing.
             distributed: collect the predictions of all ranks; otherwise score those of this
                 process.
+            metrics: "ap", "hota" or both; see
+                :func:`amodal2.evaluation.video_tracks.evaluate_video_tracks`.
+            boxes: score amodal boxes as well.
+            score_threshold: lowest score of the tracks that count for "hota"; None takes all.
 
         Raises:
             ValueError: if the dataset's metadata name no annotation file.
@@ -52,8 +65,13 @@ class VideoAmodalEvaluator(DatasetEvaluator):
             )
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._distributed = distributed
+        self.options: dict[str, Any] = {
+            "metrics": tuple(metrics),
+            "boxes": boxes,
+            "score_threshold": score_threshold,
+        }
         self._predictions: dict[int, VideoPrediction] = {}
-        self.report: VideoAPReport | None = None
+        self.report: VideoReport | None = None
 
     def reset(self) -> None:
         """Forget all predictions."""
@@ -84,10 +102,11 @@ class VideoAmodalEvaluator(DatasetEvaluator):
         """Score what was taken in since the last reset.
 
         Returns:
-            OrderedDict: row name (``visible``, ``amodal``, ``amodal_lt50``, ``amodal_gt50``) ->
-            metric name -> percent. A kind of mask that was not predicted has no row, an undefined
-            metric no entry. Empty on all but the main process, and if the dataset has no
-            annotations.
+            OrderedDict: row name (``visible``, ``amodal``, ``amodal_lt50``, ``amodal_gt50``, with
+            "hota" also ``visible_lt50``, ``visible_gt50``, with boxes ``amodal_box``) -> metric
+            name -> percent, or number of cases (``IDSW``, ``Frag``). A kind of mask that was not
+            predicted has no row, an undefined metric no entry. Empty on all but the main process,
+            and if the dataset has no annotations.
 
         Raises:
             AnnotationError: if the annotation file or a prediction is invalid.
@@ -102,11 +121,17 @@ class VideoAmodalEvaluator(DatasetEvaluator):
         if not dataset.annotations:
             logger.warning("%s has no annotations: nothing to score", self._json_file)
             return OrderedDict()
-        self.report = evaluate_video_tracks(dataset, records, occlusion_bins=True)
+        self.report = evaluate_video_tracks(dataset, records, occlusion_bins=True, **self.options)
         if self._output_dir is not None:
             self.report.to_json(self._output_dir / REPORT_FILE)
-        logger.info("Tube AP and AR on %s:\n%s", self._json_file, self.report)
-        return OrderedDict((name, row.percent()) for name, row in self.report.rows.items())
+        logger.info("Tracks of %s:\n%s", self._json_file, self.report)
+        results = OrderedDict((name, row.percent()) for name, row in self.report.rows.items())
+        for name, tracking in self.report.tracking.items():
+            found = tracking.percent()
+            results.setdefault(name, {}).update(
+                {column: found[column] for column in TRACKING_COLUMNS if column in found}
+            )
+        return results
 
     def _gather(self) -> dict[int, VideoPrediction] | None:
         """Return all ranks' predictions by ascending video id; None except on the main process."""

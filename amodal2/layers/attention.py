@@ -8,6 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amodal2.ops import HAS_C, masked_attention
+
+_ABSORBED_COST = 2.0
+"""Cost of a product with unprojected keys in units of a projection's (one CPU thread)."""
+
 
 def allow_all_where_none(allow: Tensor) -> Tensor:
     """Let rows without any allowed key attend everywhere.
@@ -76,28 +81,29 @@ class MultiheadAttention(nn.Module):
             query (Tensor[B, Q, C]): queries with their position code.
             key (Tensor[B, S, C]): keys with their position code.
             value (Tensor[B, S, C]): values.
-            allow (Tensor[B, Q, S]): optional bool mask, True where a query may attend.
+            allow (Tensor[B, Q, P]): optional bool mask, True where a query may attend. S is a
+                multiple of P; key s follows entry s mod P.
             null_key (Tensor[C]): optional projected key whose value is zero, open to every query.
 
         Returns:
             Tensor[B, Q, C]: the read-out.
         """
+        local = self.softmax_axis == "local" and not (self.dropout and self.training)
+        if allow is not None and null_key is None and local and self._absorbing_pays(key, allow):
+            return self.out_proj(self._absorbed(query, key, value, allow).flatten(2))
+        if allow is not None and null_key is not None:
+            allow = allow_all_where_none(allow).repeat(1, 1, key.shape[1] // allow.shape[2])
+            allow = F.pad(allow, (0, 1), value=True)
         q, k, v = self._project(query, key, value)
         if null_key is not None:
             extra = null_key.to(k.dtype).expand(k.shape[0], 1, -1)
             k, v = torch.cat((k, extra), dim=1), torch.cat((v, torch.zeros_like(extra)), dim=1)
-        q, k, v = (
-            x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v)
-        )  # [B, heads, Q or S, C/heads]
-        mask = None if allow is None else allow_all_where_none(allow)[:, None]
-        if mask is not None and null_key is not None:
-            mask = F.pad(mask, (0, 1), value=True)
-        if self.softmax_axis == "local":
-            dropout = self.dropout if self.training else 0.0
-            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        q, k, v = (x.unflatten(-1, (self.num_heads, -1)) for x in (q, k, v))  # [B, Q or S, M, D]
+        if allow is not None and local:
+            out = masked_attention(q, k, v, allow)
         else:
-            out = self._unusual_axis(q, k, v, mask)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+            out = self._stock_attention(q, k, v, allow)
+        return self.out_proj(out.flatten(2))
 
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weights = self.in_proj_weight.chunk(3)
@@ -105,6 +111,53 @@ class MultiheadAttention(nn.Module):
         inputs = (query, key, value)
         q, k, v = (F.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
         return q, k, v
+
+    def _absorbing_pays(self, key: Tensor, allow: Tensor) -> bool:
+        """Tell whether attending to unprojected keys is possible here and cheaper.
+
+        Counted in products: projecting keys and values takes 2 C C each, projecting queries and
+        read-out in their place 2 C C per query; an allowed key then takes 2 C M instead of 2 C.
+        Only the CPU kernel profits, and gradients would take the same detour: for inference alone.
+        """
+        if torch.compiler.is_compiling() or torch.is_grad_enabled() or not HAS_C:
+            return False
+        if key.device.type != "cpu" or torch.is_autocast_enabled("cpu") or not key.numel():
+            return False
+        if key.dtype not in (torch.float32, torch.float64):
+            return False
+        counts = allow.sum(dim=-1)
+        period = allow.shape[2]
+        share = counts.masked_fill_(counts == 0, period).sum().item() / (len(allow) * period)
+        keys, channels = key.shape[1:]
+        more = _ABSORBED_COST * share * (self.num_heads - 1) * keys
+        return more < channels * (keys - allow.shape[1])
+
+    def _absorbed(self, query: Tensor, key: Tensor, value: Tensor, allow: Tensor) -> Tensor:
+        """Attend with the key and value projections applied to the queries and the read-out.
+
+        As q (W k + b) = (W^T q) k + q b, where q b is the same for all keys and so without effect.
+        """
+        heads = (self.num_heads, -1)
+        to_query, to_key, to_value = (w.unflatten(0, heads) for w in self.in_proj_weight.chunk(3))
+        query_bias, _, value_bias = (b.view(heads) for b in self.in_proj_bias.chunk(3))
+        q = torch.einsum("bqc,mdc->bqmd", query, to_query) + query_bias
+        wide = torch.einsum("bqmd,mdc->bqmc", q, to_key)  # [B, Q, M, C]
+        k, v = (x.unsqueeze(2).expand(-1, -1, self.num_heads, -1) for x in (key, value))
+        read = masked_attention(wide, k, v, allow, scale=q.shape[-1] ** -0.5)
+        return torch.einsum("bqmc,mdc->bqmd", read, to_value) + value_bias
+
+    def _stock_attention(self, q: Tensor, k: Tensor, v: Tensor, allow: Tensor | None) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+        mask = None
+        if allow is not None:
+            repeats = k.shape[2] // allow.shape[2]
+            mask = allow_all_where_none(allow).repeat(1, 1, repeats)[:, None]
+        if self.softmax_axis == "local":
+            dropout = self.dropout if self.training else 0.0
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        else:
+            out = self._unusual_axis(q, k, v, mask)
+        return out.transpose(1, 2)
 
     def _unusual_axis(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
         scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
@@ -177,7 +230,7 @@ class CrossAttentionLayer(nn.Module):
             memory (Tensor[B, S, C]): values; keys before their position code.
             query_pos (Tensor[B, Q, C]): optional position code of the queries.
             key_pos (Tensor[B, S, C]): optional position code of the keys.
-            allow (Tensor[B, Q, S]): optional bool mask.
+            allow (Tensor[B, Q, P]): optional bool mask, see ``MultiheadAttention``.
 
         Returns:
             Tensor[B, Q, C]: queries.

@@ -3,6 +3,7 @@
 A name is the path of a yaml file below ``configs/``, e.g. ``"a2vis/quick/a2vis_aquarium.yaml"``.
 """
 
+import amodal2.utils.detectron2_compat  # noqa: F401 first: imports Detectron2 without warnings
 from amodal2.model_zoo.model_zoo import (
     get,
     get_checkpoint,

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from amodal2.ops._library import C_REASON, HAS_C, OpPath, op_path
+from amodal2.ops.mask_rle import mask_rle, mask_rle_decode
+from amodal2.ops.mask_warp import mask_warp
+from amodal2.ops.masked_attention import masked_attention
 from amodal2.ops.ms_deform_attn import ms_deform_attn
 
-__all__ = ["C_REASON", "HAS_C", "OpPath", "ms_deform_attn", "op_paths"]
+__all__ = [
+    "C_REASON",
+    "HAS_C",
+    "OpPath",
+    "mask_rle",
+    "mask_rle_decode",
+    "mask_warp",
+    "masked_attention",
+    "ms_deform_attn",
+    "op_paths",
+]
 
-_OPS = ("ms_deform_attn",)
+_OPS = (
+    "mask_rle",
+    "mask_rle_decode",
+    "mask_splat",
+    "mask_warp",
+    "masked_attention",
+    "ms_deform_attn",
+)
 
 
 def op_paths() -> dict[str, OpPath]:

@@ -2,13 +2,15 @@
 
 Every op module defines its schema and its PyTorch reference on ``LIBRARY``. Importing the extension
 ``amodal2._C`` registers the compiled kernels, which the dispatcher then prefers; without it, or on
-a device that it has no kernel for, the references run.
+a device that it has no kernel for, the references run. With ``AMODAL2_OPS=reference`` in the
+environment the extension is not imported, to compare the two paths or to look for a bug.
 """
 
 from __future__ import annotations
 
 import importlib
 import logging
+import os
 from typing import NamedTuple
 
 import torch
@@ -32,6 +34,11 @@ class OpPath(NamedTuple):
 
 def _load_extension() -> tuple[bool, str]:
     """Import ``amodal2._C`` and return whether that worked, with the reason."""
+    choice = os.environ.get("AMODAL2_OPS", "")
+    if choice not in ("", "reference"):
+        raise ValueError(f"AMODAL2_OPS: expected reference or nothing, got {choice!r}")
+    if choice:
+        return False, "AMODAL2_OPS=reference"
     try:
         importlib.import_module("amodal2._C")
     except ModuleNotFoundError:

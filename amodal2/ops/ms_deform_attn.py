@@ -54,16 +54,27 @@ def ms_deform_attn(
         Tensor[B, Q, M * D]: contiguous, dtype and device of ``value``.
 
     Raises:
-        TypeError: if a tensor is not of a supported floating type.
+        TypeError: if ``value`` is not of one of its types or another tensor not of a floating type.
         ValueError: if the shapes do not fit together or the devices differ.
 
     Note:
         Differentiable once in the three tensors; a double backward raises RuntimeError. Sums are
         kept in float32 for the short types. Mixed types are legal, so autocast needs no care.
-        B = 0, Q = 0 and P = 0 are legal, and so are non-contiguous tensors. The compiled CPU kernel
-        is deterministic, forward and backward, for any number of threads.
+        B = 0, Q = 0 and P = 0 are legal, and so are non-contiguous tensors; CUDA takes at most 128
+        levels. The compiled CPU kernel is deterministic, forward and backward, for any number of
+        threads. On CUDA the gradient of ``value`` is summed by atomic additions, in no fixed order;
+        under ``torch.use_deterministic_algorithms(True)`` the kernel sums it in 64-bit fixed point
+        instead, which has the same bits in every order. Its unit is less than 2^-40 of the largest
+        gradient times the largest weight for Q P up to 2^20; if that product is not finite, nor is
+        any part of the gradient. The CUDA kernels compile for sm_80 and sm_90; none has run yet.
     """
     accumulate = _accumulate_dtype(value.dtype)
+    tensors = {"sampling_locations": sampling_locations, "attention_weights": attention_weights}
+    for label, other in tensors.items():
+        if not other.is_floating_point():
+            raise TypeError(
+                f"ms_deform_attn: expected {label} of a floating type, got {other.dtype}"
+            )
     shapes = [size for shape in spatial_shapes for size in shape]
     locations, weights = sampling_locations.to(accumulate), attention_weights.to(accumulate)
     _check(value, shapes, locations, weights)

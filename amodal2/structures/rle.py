@@ -1,4 +1,4 @@
-"""Run-length encoded masks in the COCO form, on top of pycocotools.
+"""Run-length encoded masks in the COCO form: the op ``mask_rle`` and pycocotools for numpy.
 
 An RLE is ``{"size": [H, W], "counts": str}``: the mask is read column by column and ``counts``
 holds the lengths of alternating background and foreground runs, starting with background, in the
@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from pycocotools import mask as coco_mask
 
+from amodal2.ops import mask_rle, mask_rle_decode
 from amodal2.structures.rle_runs import find_invalid_counts
 
 # pycocotools 2.0.11 keeps the number of masks of one call to ``area`` in eight bits.
@@ -38,7 +40,7 @@ def encode_mask(mask: np.ndarray) -> RLE:
     """
     if mask.ndim != 2:
         raise ValueError(f"encode_mask: expected mask [H, W], got shape {tuple(mask.shape)}")
-    return _as_text(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8)))
+    return mask_rle(mask_tensor(mask[None]))[0]
 
 
 def encode_masks(masks: np.ndarray) -> list[RLE]:
@@ -55,19 +57,38 @@ def encode_masks(masks: np.ndarray) -> list[RLE]:
     """
     if masks.ndim != 3:
         raise ValueError(f"encode_masks: expected masks [N, H, W], got shape {tuple(masks.shape)}")
-    return [encode_mask(mask) for mask in masks]
+    return mask_rle(mask_tensor(masks))
 
 
 def decode_rle(rle: RLE) -> np.ndarray:
-    """Decode one valid RLE.
+    """Decode one RLE.
 
     Args:
-        rle (RLE): compressed or uncompressed. Run :func:`validate_rle` first on data from outside.
+        rle (RLE): compressed or uncompressed.
 
     Returns:
-        ndarray[H, W]: bool.
+        ndarray[H, W]: bool, row by row in memory.
+
+    Raises:
+        ValueError: if the runs do not fill H * W pixels.
     """
-    return coco_mask.decode(_compressed(rle)).astype(bool)
+    return mask_rle_decode([_compressed(rle)])[0].numpy()
+
+
+def mask_tensor(masks: np.ndarray) -> torch.Tensor:
+    """Hand masks to PyTorch, without a copy where that is possible.
+
+    Args:
+        masks (ndarray[N, H, W]): bool or 0/1.
+
+    Returns:
+        Tensor[N, H, W]: bool or uint8.
+    """
+    if masks.dtype not in (np.bool_, np.uint8):
+        masks = masks.astype(np.uint8)
+    if not masks.flags.writeable or min(masks.strides) < 0:
+        masks = masks.copy()
+    return torch.from_numpy(masks)
 
 
 def rle_area(rle: RLE) -> int:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
-from amodal2.structures.rle import RLE
+from amodal2.ops import mask_rle
+from amodal2.structures.rle import RLE, mask_tensor
 from amodal2.structures.rle_runs import decode_runs
 
 
@@ -40,26 +40,14 @@ def encode_crop(crop: Crop, size: tuple[int, int]) -> str | None:
 
     Returns:
         str | None: compressed COCO counts of the whole frame; None if no pixel is set.
+
+    Raises:
+        ValueError: if the box does not lie inside the frame.
     """
-    height, width = size
-    rows, columns = crop.mask.shape
-    padded = np.zeros((columns, rows + 2), np.int8)  # a gap between columns ends every run
-    padded[:, 1:-1] = crop.mask.T
-    column, row = np.nonzero(np.diff(padded, axis=1))
-    if not column.size:
+    if not crop.mask.any():
         return None
-    edges = (crop.x + column) * height + (crop.y + row)
-    starts, ends = edges[::2], edges[1::2]
-    if rows == height:  # runs through the frame's lower edge go on in the next column
-        apart = starts[1:] != ends[:-1]
-        starts = starts[np.concatenate([[True], apart])]
-        ends = ends[np.concatenate([apart, [True]])]
-    bounds = np.stack([starts, ends], axis=1).ravel()
-    total = height * width
-    tail = [] if bounds[-1] == total else [total]
-    runs = np.diff(np.concatenate([[0], bounds, tail])).astype(np.uint32)
-    rle = coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
-    return str(rle["counts"], "ascii")
+    (rle,) = mask_rle(mask_tensor(crop.mask[None]), frame=size, origin=(crop.y, crop.x))
+    return rle["counts"]
 
 
 def decode_crops(rles: Sequence[RLE]) -> list[Crop]:

@@ -2,12 +2,16 @@
 
 Release 0.5 starts processes for NCCL and CUDA only and knows no torchrun; later ones keep the group
 of a machine's processes behind a function. :func:`launch` covers both and adds gloo on CPU.
+
+Importing this module imports Detectron2's models, without torch's warnings that they use
+``torch.jit.script``; other uses of it are warned of as ever. So it is imported before them.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import warnings
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -16,6 +20,10 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from detectron2.utils import comm
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", r"`torch\.jit\.script` is", FutureWarning)
+    import detectron2.modeling  # noqa: F401
 
 _TIMEOUT = timedelta(minutes=30)
 

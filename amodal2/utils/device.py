@@ -20,3 +20,18 @@ def available_device(device: str) -> str:
         get_logger(__name__).info("No GPU: running on the CPU")
         return "cpu"
     return device
+
+
+def bfloat16_pays(device_type: str) -> bool:
+    """Tell whether bfloat16 autocast can make training on a device faster.
+
+    A CPU without the vector instructions for it emulates them: on one with AVX2 only a 3x3
+    convolution took 38 times as long as in float32.
+
+    Args:
+        device_type: "cpu", "cuda" and so on.
+    """
+    if device_type != "cpu":
+        return True
+    available = torch.backends.mkldnn.is_available()
+    return available and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

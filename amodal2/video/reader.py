@@ -105,8 +105,14 @@ def _expand(pattern: str) -> Iterator[Path]:
 
 
 def _unique_names(paths: list[Path]) -> list[str]:
-    """Name each video by its stem, by its folder too where stems collide, then by a number."""
-    stems = [path.stem or "video" for path in paths]
+    """Name each video by its stem, by its folder too where stems collide, then by a number.
+
+    Only suffixes of videos are left out, since the name of a folder may have a dot as well.
+    """
+    stems = [
+        (path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name) or "video"
+        for path in paths
+    ]
     names: list[str] = []
     for path, stem in zip(paths, stems, strict=True):
         name = stem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -59,9 +60,11 @@ def process_video(
         VideoError: if the video cannot be read or a result cannot be written.
     """
     folder = Path(folder)
+    begin = time.perf_counter()
     with video.open(fps) as source:
         with progress(f"{video.name}: tracking", source.length) as bar:
             found = predict_video(model, source, settings, bar.update)
+        tracked = time.perf_counter()
         with found as tracks:
             if not len(tracks):
                 logger.warning(
@@ -80,4 +83,12 @@ def process_video(
             if pictures:
                 with progress(f"{video.name}: drawing", tracks.length) as bar:
                     write_pictures(source, tracks, folder, pictures, category_names, bar.update)
+            end = time.perf_counter()
+            logger.info(
+                "%s: %.1f s for %d frames, %.1f %% of it for drawing and writing",
+                video.name,
+                end - begin,
+                tracks.length,
+                100 * (end - tracked) / (end - begin),
+            )
             return len(tracks)

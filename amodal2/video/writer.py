@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +24,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Encodes H.264 (yuv420p, MP4 with its index first) with the time stamps it is given.
 
     Use it as a context manager. The file gets its name when the block ends without an error; else
-    it is removed, and an older file of that name stays. Frames of odd size are padded by repeating
+    it is removed, and an older file of that name stays. A thread of its own converts and encodes
+    each frame while the caller makes the next one. Frames of odd size are padded by repeating
     their last row or column, since yuv420p halves the sides.
     """
 
@@ -36,8 +38,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         fps: float = 25.0,
         time_base: Fraction = Fraction(1, 90_000),
         pixel_aspect: Fraction = Fraction(1),
-        crf: int = 21,
-        preset: str = "veryfast",
+        crf: int = 20,
+        preset: str = "superfast",
     ) -> None:
         """Store the settings; the file is opened on entering the context.
 
@@ -60,6 +62,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._pixel_aspect = pixel_aspect
         self._options = {"crf": str(crf), "preset": preset}
         self._last: int | None = None
+        self._pending: Future[None] | None = None
         self._stack = ExitStack()
 
     def __enter__(self) -> VideoWriter:
@@ -70,6 +73,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 av.open(str(temporary), "w", format="mp4", options=self._container_options())
             )
             self._stream = self._add_stream()
+            self._thread = stack.enter_context(ThreadPoolExecutor(1, "video-writer"))
             self._stack = stack.pop_all()
         return self
 
@@ -91,40 +95,52 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             with self._stack:
                 if self._last is None:
                     raise VideoError(f"VideoWriter: expected a frame, got none for {self.path}")
+                self._wait()
                 self._encode(None)
         except av.error.FFmpegError as e:
             raise self._failure(e) from e
 
     def write(self, frame: Frame, seconds: float) -> None:
-        """Append a frame.
+        """Append a frame; it is encoded while the caller goes on.
 
         Args:
-            frame (ndarray[H, W, 3]): RGB uint8; may be changed afterwards.
+            frame (ndarray[H, W, 3]): RGB uint8; must not be changed afterwards.
             seconds (float): time stamp, not before that of the frame before; one that is not later
                 by a tick is moved there.
 
         Raises:
             ValueError: if the frame has another size.
-            VideoError: if the encoder fails.
+            VideoError: if the encoder failed at the frame before.
         """
         if frame.shape != (*self._size, 3):
             raise ValueError(
                 f"VideoWriter.write: expected frames {(*self._size, 3)}, got {frame.shape}"
             )
+        stamp = round(seconds / self._time_base)
+        if self._last is not None:
+            stamp = max(stamp, self._last + 1)
+        self._last = stamp
+        self._wait()
+        self._pending = self._thread.submit(self._append, frame, stamp)
+
+    def _append(self, frame: Frame, stamp: int) -> None:
         bottom, right = self._size[0] % 2, self._size[1] % 2
         if bottom or right:
             frame = np.asarray(
                 cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE), np.uint8
             )
-        stamp = round(seconds / self._time_base)
-        if self._last is not None:
-            stamp = max(stamp, self._last + 1)
-        self._last = stamp
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="itu709")
+        picture = picture.reformat(
+            format="yuv420p", dst_colorspace="itu709", interpolation="FAST_BILINEAR"
+        )
         picture.pts = stamp
         picture.time_base = self._time_base
         self._encode(picture)
+
+    def _wait(self) -> None:
+        """Wait for the frame that is being encoded and pass on its error."""
+        if self._pending is not None:
+            self._pending.result()
 
     def _container_options(self) -> dict[str, str]:
         """Put the index first, and measure the start, too, in ticks instead of milliseconds."""

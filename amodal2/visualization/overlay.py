@@ -74,9 +74,10 @@ def draw_overlay(
     for part in parts:
         if part.hidden is not None:
             color, rising = color_of(part.item.id), bool(part.item.id % 2)
-            lines = part.hidden & _hatching(part.box, period, width, rising)
-            _tint(frame, part.box, part.hidden, color, style.hidden_fill)
-            _tint(frame, part.box, lines, color, style.hatch)
+            box, hidden = _trim(part.box, part.hidden)
+            lines = hidden & _hatching(box, period, width, rising)
+            _tint(frame, box, hidden, color, style.hidden_fill)
+            _tint(frame, box, lines, color, style.hatch)
     outline = max(1, round(style.outline_px * scale))
     for part in parts:
         _tint(frame, part.box, _outline(part, outline), color_of(part.item.id), 1.0)
@@ -115,8 +116,8 @@ def _parts(objects: Sequence[FrameObject]) -> Iterator[_Part]:
                 max(box.bottom for box in boxes),
             )
             seen = _paste(visible, box)
-            hidden = _paste(amodal, box) & ~seen
-            yield _Part(item, box, boxes[0], seen, hidden if hidden.any() else None)
+            hidden = np.asarray(cv2.subtract(_paste(amodal, box), seen), np.uint8)
+            yield _Part(item, box, boxes[0], seen, hidden if cv2.countNonZero(hidden) else None)
 
 
 def _box(crop: Crop) -> Box:
@@ -131,7 +132,14 @@ def _paste(crop: Crop | None, box: Box) -> Mask:
         height, width = crop.mask.shape
         top, left = crop.y - box.top, crop.x - box.left
         mask[top : top + height, left : left + width] = crop.mask
-    return mask * np.uint8(255)
+    return np.negative(mask, out=mask)  # 1 becomes 255
+
+
+def _trim(box: Box, mask: Mask) -> tuple[Box, Mask]:
+    """Cut a mask in a box to its set pixels."""
+    x, y, width, height = cv2.boundingRect(mask)
+    left, top = box.left + x, box.top + y
+    return Box(left, top, left + width, top + height), mask[y : y + height, x : x + width]
 
 
 def _tint(frame: Frame, box: Box, mask: Mask, color: Color, opacity: float) -> None:
@@ -168,14 +176,14 @@ def _lines(side: int, period: int, width: int, rising: bool) -> Mask:
 def _outline(part: _Part, width: int) -> Mask:
     """Return the border of the visible part, and a finer one along the hidden part."""
     outline = _border(part.visible, width)
-    if part.hidden is None:
-        return outline
-    whole = _border(part.visible | part.hidden, max(1, width // 2))
-    return outline | (whole & part.hidden)
+    if part.hidden is not None:
+        whole = _border(part.visible | part.hidden, max(1, width // 2))
+        outline |= whole & part.hidden
+    return outline
 
 
 def _border(mask: Mask, width: int) -> Mask:
     """Return the pixels of a mask that lie within ``width`` of its outside."""
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * width + 1, 2 * width + 1))
     inner = cv2.erode(mask, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    return mask & ~np.asarray(inner, np.uint8)
+    return np.asarray(cv2.subtract(mask, inner), np.uint8)

@@ -11,7 +11,7 @@
 
 #include <tuple>
 
-#include "common/checks.h"
+#include "ms_deform_attn/ms_deform_attn_checks.h"
 #include "ms_deform_attn/ms_deform_attn_loops.h"
 
 namespace amodal2 {
@@ -21,9 +21,12 @@ template <typename T, int kBytes>
 AMODAL2_INLINE void forward_any(const Problem<T>& p, int64_t begin, int64_t end) {
   constexpr int kBlocks = kRowBytes / kBytes;
   switch (p.padded_depth * sizeof(T) / kRowBytes) {
-    case 1: return forward_queries<T, kBytes, kBlocks>(p, begin, end);
-    case 2: return forward_queries<T, kBytes, 2 * kBlocks>(p, begin, end);
-    default: return forward_queries<T, kBytes, 0>(p, begin, end);
+    case 1:
+      return forward_queries<T, kBytes, kBlocks>(p, begin, end);
+    case 2:
+      return forward_queries<T, kBytes, 2 * kBlocks>(p, begin, end);
+    default:
+      return forward_queries<T, kBytes, 0>(p, begin, end);
   }
 }
 
@@ -31,9 +34,12 @@ template <typename T, int kBytes>
 AMODAL2_INLINE void backward_any(const Problem<T>& p, int64_t begin, int64_t end) {
   constexpr int kBlocks = kRowBytes / kBytes;
   switch (p.padded_depth * sizeof(T) / kRowBytes) {
-    case 1: return backward_groups<T, kBytes, kBlocks>(p, begin, end);
-    case 2: return backward_groups<T, kBytes, 2 * kBlocks>(p, begin, end);
-    default: return backward_groups<T, kBytes, 0>(p, begin, end);
+    case 1:
+      return backward_groups<T, kBytes, kBlocks>(p, begin, end);
+    case 2:
+      return backward_groups<T, kBytes, 2 * kBlocks>(p, begin, end);
+    default:
+      return backward_groups<T, kBytes, 0>(p, begin, end);
   }
 }
 
@@ -65,36 +71,7 @@ constexpr auto backward_avx2 = [](const auto& p, int64_t begin, int64_t end) {
 };
 #endif
 
-void check_inputs(const at::Tensor& value, at::IntArrayRef shapes, const at::Tensor& locations,
-                  const at::Tensor& weights) {
-  constexpr const char* kName = "ms_deform_attn";
-  AMODAL2_CHECK_CPU(kName, value);
-  AMODAL2_CHECK_CPU(kName, locations);
-  AMODAL2_CHECK_CPU(kName, weights);
-  AMODAL2_CHECK_RANK(kName, value, 4, "[B, S, M, D]");
-  AMODAL2_CHECK_RANK(kName, locations, 6, "[B, Q, M, L, P, 2]");
-  TORCH_CHECK_VALUE(shapes.size() % 2 == 0, kName,
-              ": expected spatial_shapes as (height, width) pairs, got ", shapes);
-  const int64_t levels = static_cast<int64_t>(shapes.size()) / 2;
-  AMODAL2_CHECK_SIZES(kName, locations,
-                      at::IntArrayRef({value.size(0), locations.size(1), value.size(2), levels,
-                                       locations.size(4), 2}));
-  AMODAL2_CHECK_SIZES(kName, weights, locations.sizes().slice(0, 5));
-  const bool wide = value.scalar_type() == at::kDouble;
-  AMODAL2_CHECK_DTYPE(kName, locations, wide ? at::kDouble : at::kFloat);
-  AMODAL2_CHECK_DTYPE(kName, weights, wide ? at::kDouble : at::kFloat);
-  int64_t length = 0;
-  for (int64_t level = 0; level < levels; ++level) {
-    const int64_t height = shapes[2 * level], width = shapes[2 * level + 1];
-    TORCH_CHECK_VALUE(height > 0 && width > 0 && height < kMostRows / width, kName,
-                ": expected positive spatial_shapes with fewer than ", kMostRows,
-                " positions, got ", shapes);
-    length += height * width;
-  }
-  TORCH_CHECK_VALUE(length == value.size(1) && length < kMostRows, kName, ": expected value with ",
-              length, " positions (and fewer than ", kMostRows, ") for spatial_shapes ", shapes,
-              ", got ", value.size(1));
-}
+constexpr const char* kName = "ms_deform_attn";
 
 template <typename T>
 Problem<T> make_problem(const at::Tensor& value, at::IntArrayRef shapes, const at::Tensor& packed,
@@ -144,22 +121,22 @@ at::Tensor packed_values(const at::Tensor& packed, const at::Tensor& value) {
 
 at::Tensor forward(const at::Tensor& value, at::IntArrayRef shapes, const at::Tensor& locations,
                    const at::Tensor& weights) {
-  check_inputs(value, shapes, locations, weights);
+  AMODAL2_CHECK_CPU(kName, value);
+  check_ms_deform_attn(value, shapes, locations, weights);
   const int64_t queries = locations.size(1), width = value.size(2) * value.size(3);
+  if (locations.numel() == 0) return at::zeros({value.size(0), queries, width}, value.options());
   at::Tensor output = at::empty({value.size(0), queries, width}, locations.options());
   if (output.numel() == 0) return output.to(value.scalar_type());
   at::Tensor packed = make_packed(value, locations);
   packed_values(packed, value).copy_(value);
   const at::Tensor points = locations.contiguous(), attention = weights.contiguous();
   AT_DISPATCH_FLOATING_TYPES(output.scalar_type(), "ms_deform_attn", [&] {
-    Problem<scalar_t> p = make_problem<scalar_t>(value, shapes, packed, points, attention,
-                                                 value.size(2));
+    Problem<scalar_t> p =
+        make_problem<scalar_t>(value, shapes, packed, points, attention, value.size(2));
     p.output = output.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, p.batch * p.queries, 8,
-                     [&](int64_t begin, int64_t end) {
-                       return has_avx2() ? forward_avx2(p, begin, end)
-                                         : forward_baseline(p, begin, end);
-                     });
+    at::parallel_for(0, p.batch * p.queries, 8, [&](int64_t begin, int64_t end) {
+      return has_avx2() ? forward_avx2(p, begin, end) : forward_baseline(p, begin, end);
+    });
   });
   return output.to(value.scalar_type());
 }
@@ -174,16 +151,16 @@ int64_t choose_group_heads(int64_t batch, int64_t heads) {
   return (heads + groups - 1) / groups;
 }
 
-std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
-    const at::Tensor& grad_output, const at::Tensor& value, at::IntArrayRef shapes,
-    const at::Tensor& locations, const at::Tensor& weights) {
-  check_inputs(value, shapes, locations, weights);
-  AMODAL2_CHECK_SIZES(
-      "_ms_deform_attn_backward", grad_output,
-      at::IntArrayRef({value.size(0), locations.size(1), value.size(2) * value.size(3)}));
+std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(const at::Tensor& grad_output,
+                                                        const at::Tensor& value,
+                                                        at::IntArrayRef shapes,
+                                                        const at::Tensor& locations,
+                                                        const at::Tensor& weights) {
+  AMODAL2_CHECK_CPU(kName, value);
+  check_ms_deform_attn_backward(grad_output, value, shapes, locations, weights);
   at::Tensor grad_locations = at::zeros(locations.sizes(), locations.options());
   at::Tensor grad_weights = at::zeros(weights.sizes(), weights.options());
-  if (grad_output.numel() == 0) {
+  if (grad_output.numel() == 0 || locations.numel() == 0) {
     return {at::zeros(value.sizes(), value.options()), grad_locations, grad_weights};
   }
   at::Tensor packed = make_packed(value, locations), packed_grad = make_packed(value, locations);
@@ -193,17 +170,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> backward(
   const int64_t group_heads = choose_group_heads(value.size(0), value.size(2));
   const int64_t groups = (value.size(2) + group_heads - 1) / group_heads;
   AT_DISPATCH_FLOATING_TYPES(points.scalar_type(), "_ms_deform_attn_backward", [&] {
-    Problem<scalar_t> p = make_problem<scalar_t>(value, shapes, packed, points, attention,
-                                                 group_heads);
+    Problem<scalar_t> p =
+        make_problem<scalar_t>(value, shapes, packed, points, attention, group_heads);
     p.grad_output = grad.const_data_ptr<scalar_t>();
     p.grad_value = packed_grad.mutable_data_ptr<scalar_t>();
     p.grad_locations = grad_locations.mutable_data_ptr<scalar_t>();
     p.grad_weights = grad_weights.mutable_data_ptr<scalar_t>();
-    at::parallel_for(0, p.batch * groups, 1,
-                     [&](int64_t begin, int64_t end) {
-                       return has_avx2() ? backward_avx2(p, begin, end)
-                                         : backward_baseline(p, begin, end);
-                     });
+    at::parallel_for(0, p.batch * groups, 1, [&](int64_t begin, int64_t end) {
+      return has_avx2() ? backward_avx2(p, begin, end) : backward_baseline(p, begin, end);
+    });
   });
   at::Tensor grad_value = at::empty(value.sizes(), value.options());
   grad_value.copy_(packed_values(packed_grad, value));

@@ -10,7 +10,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "common/bilinear.h"
@@ -24,9 +23,6 @@ constexpr int64_t kRowBytes = 64;
 // Rows of a list are handled in groups of up to 16, so samples, with 4 rows each, in groups of 4.
 constexpr int64_t kSampleGroup = 4;
 constexpr int64_t kMostLanes = 16;
-
-// Row numbers are kept in 32 bits.
-constexpr int64_t kMostRows = std::numeric_limits<int32_t>::max();
 
 // Everything one call needs; pointers are to contiguous tensors of T.
 template <typename T>

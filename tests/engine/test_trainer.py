@@ -196,7 +196,9 @@ def test_trainer_non_finite_gradient_stops_before_the_step(tmp_path, kind):
     assert torch.isfinite(parameter).all()
 
 
-def test_trainer_amp_runs_the_forward_pass_in_bfloat16(tmp_path):
+@pytest.mark.parametrize(("pays", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_trainer_amp_is_bfloat16_where_that_pays(tmp_path, monkeypatch, caplog, pays, dtype):
+    monkeypatch.setattr(trainer_module, "bfloat16_pays", lambda device_type: pays)
     trainer = AmodalTrainer(
         toy.toy_config(
             tmp_path / "data", tmp_path / "run", "SOLVER.AMP.ENABLED", True, "SOLVER.MAX_ITER", 1
@@ -205,8 +207,9 @@ def test_trainer_amp_runs_the_forward_pass_in_bfloat16(tmp_path):
     seen = []
     trainer.model.head.register_forward_hook(lambda m, args, out: seen.append(out.dtype))
     trainer.train()
-    assert set(seen) == {torch.bfloat16}
+    assert set(seen) == {dtype}
     assert trainer.model.head.weight.dtype == torch.float32
+    assert ("SOLVER.AMP.ENABLED is ignored" in caplog.text) != pays
 
 
 def test_trainer_evaluates_periodically_without_changing_the_training(tmp_path, monkeypatch):

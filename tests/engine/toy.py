@@ -24,13 +24,17 @@ from torch import nn
 from amodal2.config import get_cfg
 from amodal2.engine import AmodalTrainer
 from amodal2.structures import encode_mask, fields
+from amodal2.utils.files import atomic_write
 
 SIZE = (24, 32)
 LENGTH = 8
 
 
 def make_videos(root: Path, num_videos: int = 4) -> list[dict]:
-    """Write frames of moving squares below ``root`` and return their dataset dicts."""
+    """Write frames of moving squares below ``root`` and return their dataset dicts.
+
+    Frames that exist are left alone, since another process may be reading them.
+    """
     rng = np.random.default_rng(3)
     videos = []
     for video_id in range(1, num_videos + 1):
@@ -52,7 +56,9 @@ def make_videos(root: Path, num_videos: int = 4) -> list[dict]:
                 visible[k].append(encode_mask(seen) if seen.any() else None)
                 amodal[k].append(encode_mask(mask) if mask.any() else None)
             files.append(str(folder / f"{t:03d}.png"))
-            Image.fromarray(frame).save(files[-1])
+            if not Path(files[-1]).exists():
+                with atomic_write(files[-1]) as temporary:
+                    Image.fromarray(frame).save(temporary)
         videos.append(
             {
                 "video_id": video_id,

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
 
+from amodal2.config import get_cfg
 from amodal2.evaluation.build import EVALUATORS, build_evaluator
 from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
 
@@ -19,6 +19,20 @@ def metadata():
 def test_build_evaluator_follows_the_evaluator_type(metadata, tmp_path):
     metadata.set(json_file="gt.json", evaluator_type="video_amodal")
     assert isinstance(build_evaluator(get_cfg(), NAME, tmp_path), VideoAmodalEvaluator)
+
+
+def test_build_evaluator_config_chooses_the_metrics(metadata):
+    metadata.set(json_file="gt.json", evaluator_type="video_amodal")
+    cfg = get_cfg()
+    cfg.TEST.AMODAL.VIDEO_METRICS = ["hota"]
+    cfg.TEST.AMODAL.VIDEO_BOXES = True
+    cfg.TEST.AMODAL.TRACKING_SCORE_THRESHOLD = 0.3
+    cfg.freeze()
+    assert build_evaluator(cfg, NAME).options == {
+        "metrics": ("hota",),
+        "boxes": True,
+        "score_threshold": 0.3,
+    }
 
 
 def test_build_evaluator_unknown_type_names_the_known_ones(metadata):

@@ -50,6 +50,18 @@ def test_video_amodal_evaluator_perfect_tracks_score_100(name, tmp_path):
     assert json.loads((tmp_path / "out" / REPORT_FILE).read_text()) == evaluator.report.to_dict()
 
 
+def test_video_amodal_evaluator_tracking_joins_the_rows(name, tmp_path):
+    options = {"metrics": ["ap", "hota"], "boxes": True, "score_threshold": 0.6}
+    evaluator = VideoAmodalEvaluator(name, tmp_path, distributed=False, **options)
+    feed(evaluator, output(2, 1), output(1, 0))
+    results = evaluator.evaluate()
+    assert results["visible"]["AP"] == pytest.approx(100)
+    assert results["visible"]["HOTA"] == 0  # the score of the tracks is .5
+    assert (results["amodal_box"]["AP"], results["amodal_box"]["IDSW"]) == (pytest.approx(100), 0)
+    assert results["visible_lt50"]["IDF1"] == 0
+    assert set(results["visible_gt50"]) == set()
+
+
 def test_video_amodal_evaluator_unpredicted_kind_is_absent(name):
     evaluator = VideoAmodalEvaluator(name, distributed=False)
     feed(evaluator, output(1, 0, amodal=None), output(2, 1, amodal=None))

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from amodal2.layers import MLP, MultiheadAttention, sine_position_2d, sine_position_3d
+from amodal2.ops import HAS_C
 
 
 def pair(dim: int = 16, heads: int = 4) -> tuple[MultiheadAttention, nn.MultiheadAttention]:
@@ -34,6 +35,45 @@ def test_attention_row_without_keys_attends_everywhere() -> None:
     out = ours(query, key, key, allow)
     torch.testing.assert_close(out[:, 1], ours(query, key, key)[:, 1])
     assert not torch.allclose(out[:, 0], ours(query, key, key)[:, 0])
+
+
+@pytest.mark.parametrize("axis", ["local", "global", "none"])
+@pytest.mark.parametrize("null", [False, True])
+def test_attention_mask_of_one_frame_serves_all_frames(axis: str, null: bool) -> None:
+    ours = MultiheadAttention(16, 4, softmax_axis=axis)
+    query, key, value = torch.randn(2, 5, 16), torch.randn(2, 21, 16), torch.randn(2, 21, 16)
+    allow = torch.rand(2, 5, 7) > 0.5
+    allow[0, 2] = False
+    null_key = torch.randn(16) if null else None
+    expected = ours(query, key, value, allow.repeat(1, 1, 3), null_key)
+    torch.testing.assert_close(ours(query, key, value, allow, null_key), expected)
+
+
+@pytest.mark.parametrize("density", [0.0, 0.05, 0.5])
+def test_attention_absorbed_projections_equal_plain_path(density: float) -> None:
+    ours, _ = pair(64, 4)
+    with torch.no_grad():
+        ours.in_proj_bias.normal_()
+    query, key, value = torch.randn(2, 9, 64), torch.randn(2, 600, 64), torch.randn(2, 600, 64)
+    allow = torch.rand(2, 9, 300) < density
+    allow[1, 3] = False
+    ours, query, key, value = (x.double() for x in (ours, query, key, value))
+    absorbed = ours.out_proj(ours._absorbed(query, key, value, allow).flatten(2))
+    plain = ours(query, key, value, allow)
+    torch.testing.assert_close(absorbed, plain, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.skipif(not HAS_C, reason="pays with the compiled kernel only")
+def test_attention_absorbs_projections_only_for_sparse_inference() -> None:
+    ours, _ = pair(64, 4)
+    key = torch.randn(1, 600, 64)
+    sparse, dense = (torch.rand(1, 100, 600) < share for share in (0.03, 0.9))
+    assert not ours._absorbing_pays(key, sparse)
+    with torch.no_grad():
+        assert ours._absorbing_pays(key, sparse)
+        assert not ours._absorbing_pays(key, dense)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert not ours._absorbing_pays(key, sparse)
 
 
 def test_attention_null_key_takes_part_of_the_weight() -> None:

@@ -216,7 +216,8 @@ def test_add_long_video_memory_grows_by_bytes_per_clip():
             used.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert spool.length == 1200
-    assert used[1] - used[0] < 300 * 32
+    # Python and numpy keep some kilobytes of freed objects; one mask per clip would be 90 kB.
+    assert used[1] - used[0] < 300 * 64
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,29 @@ def test_evaluate_skip_invalid_leaves_broken_tracks_out(files, tmp_path, capsys)
     assert "1 true tracks" in capsys.readouterr().out
 
 
+def test_evaluate_tracking_metrics_on_demand(files, tmp_path, capsys):
+    report, table = tmp_path / "report.json", tmp_path / "report.csv"
+    extra = ["--metrics=hota", "--boxes", "--score-threshold=0.6"]
+    assert evaluate.main([*files, *extra, f"--output={report}", f"--csv={table}"]) == 0
+    found = json.loads(report.read_text())
+    assert found["results"] == {}
+    assert list(found["tracking"]) == ["visible", "amodal", "amodal_box"]
+    assert found["tracking"]["visible"]["class_average"]["CLR_FN"] == 3
+    assert "visible,class_average,,CLR_FN,3\n" in table.read_text()
+    printed = capsys.readouterr().out
+    assert "HOTA" in printed
+    assert "AP50" not in printed
+    assert evaluate.main([*files, "--metrics=ap,hota"]) == 0
+    printed = capsys.readouterr().out
+    assert "HOTA" in printed
+    assert "AP50" in printed
+
+
+def test_evaluate_unknown_metric_stops_with_a_message(files, capsys):
+    assert evaluate.main([*files, "--metrics=ap,mota"]) == 1
+    assert "got ['ap', 'mota']" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("folder", golden_files("eval_*"))
 def test_evaluate_golden_files_give_the_golden_ap(folder, tmp_path, capsys):
     output = tmp_path / "report.json"

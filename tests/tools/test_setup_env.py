@@ -35,6 +35,7 @@ def machine(tmp_path, monkeypatch):
                     ("venv", "venv"),
                     ("detectron2", str(root / "tools" / "install_detectron2.py")),
                     ("torch", "torchvision"),
+                    ("trackeval", "trackeval"),
                     ("amodal2", f"{root}[dev]"),
                 )
                 if mark in words
@@ -60,7 +61,7 @@ def machine(tmp_path, monkeypatch):
 
 def test_main_twice_does_nothing_the_second_time(machine, capsys):
     assert machine.main() == 0
-    assert machine.steps == ["venv", "torch", "amodal2", "detectron2"]
+    assert machine.steps == ["venv", "torch", "amodal2", "detectron2", "trackeval"]
     capsys.readouterr()
     assert machine.main() == 0
     assert machine.steps == []
@@ -74,7 +75,7 @@ def test_main_twice_does_nothing_the_second_time(machine, capsys):
         ("csrc/new.cu", ["amodal2"]),
         ("setup.py", ["amodal2"]),
         ("tools/install_detectron2.py", ["detectron2 --force"]),
-        ("constraints.txt", ["torch", "amodal2", "detectron2 --force"]),
+        ("constraints.txt", ["torch", "amodal2", "detectron2 --force", "trackeval"]),
         ("README.md", []),
     ],
 )
@@ -99,7 +100,7 @@ def test_main_without_the_built_extension_builds_again(machine):
     assert machine.steps == ["amodal2"]
 
 
-@pytest.mark.parametrize("step", ["venv", "torch", "amodal2", "detectron2"])
+@pytest.mark.parametrize("step", ["venv", "torch", "amodal2", "detectron2", "trackeval"])
 def test_main_first_failure_leaves_no_environment(machine, step, capsys):
     machine.fail_at = step
     assert machine.main() == 1
@@ -124,7 +125,7 @@ def test_main_after_a_kill_starts_afresh(machine):
     record.write_text(json.dumps({"created": True, "complete": False, "keys": {}}))
     (machine.venv / "half-installed").touch()
     assert machine.main() == 0
-    assert machine.steps == ["venv", "torch", "amodal2", "detectron2"]
+    assert machine.steps == ["venv", "torch", "amodal2", "detectron2", "trackeval"]
     assert not (machine.venv / "half-installed").exists()
 
 

@@ -1,16 +1,28 @@
 """The command line of the training tool."""
 
 import importlib.util
-from pathlib import Path
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
+from amodal2.data.datasets import datasets_root, register_builtin_datasets
+from amodal2.data.datasets.builtin import VIDEO_DATASETS
+from amodal2.data.synthetic.writer import DatasetSpec, write_split
 from amodal2.utils.errors import CheckpointError
+from tests.conftest import REPOSITORY
 from tests.engine.toy import ToySystem, restored_loggers, toy_config
+from tests.modeling.tiny import TINY_KEYS
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "train_net.py"
+TOOL = REPOSITORY / "tools" / "train_net.py"
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +101,98 @@ def test_train_net_is_small_and_knows_no_model(tool):
     source = TOOL.read_text()
     assert len(source.splitlines()) < 150
     assert "META_ARCHITECTURE" not in source
+
+
+def put_datasets_below(root: str) -> None:
+    """Make the names of the built-in datasets mean files below another root."""
+    for name in VIDEO_DATASETS:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+    register_builtin_datasets(root)
+
+
+@pytest.fixture(scope="module")
+def aquarium(tmp_path_factory):
+    """Two rendered videos of six frames, as the built-in training set."""
+    root = tmp_path_factory.mktemp("datasets")
+    spec = DatasetSpec(seed=3, width=96, height=64, frames=6)
+    write_split(spec, root / "aquarium", "train", 2, workers=1)
+    put_datasets_below(str(root))
+    yield root
+    put_datasets_below(datasets_root())
+
+
+@pytest.fixture
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# bfloat16 is emulated on most CPUs, and slow.
+_SHORT_RUN = (
+    *(str(x) for x in TINY_KEYS),
+    *("MODEL.SEM_SEG_HEAD.NUM_CLASSES", "6", "MODEL.WEIGHTS", ""),
+    *("INPUT.MIN_SIZE_TRAIN", "(64,)", "DATASETS.TEST", "()"),
+    *("SOLVER.MAX_ITER", "8", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.AMP.ENABLED", "False"),
+    # So that the few steps change the weights visibly.
+    *("SOLVER.WARMUP_ITERS", "0"),
+)
+_LEVELS = {
+    # With batch normalisation that is trained, whose statistics are part of the weights.
+    "frame": ("a2vis_aquarium_frame.yaml", "SOLVER.IMS_PER_BATCH", "2"),
+    "video": ("a2vis_aquarium.yaml", "SOLVER.IMS_PER_BATCH", "1", "INPUT.AMODAL.NUM_CLIPS", "2"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("level", _LEVELS)
+def test_train_net_a2vis_killed_and_resumed_gives_the_same_weights(tool, tmp_path, aquarium, level):
+    config, *changes = _LEVELS[level]
+    path = REPOSITORY / "configs" / "a2vis" / "quick" / config
+
+    def arguments(name, *options):
+        output = ("OUTPUT_DIR", str(tmp_path / name))
+        return ["--config-file", str(path), *options, *_SHORT_RUN, *changes, *output]
+
+    killed = subprocess.Popen(
+        [sys.executable, "-W", "ignore", str(TOOL), *arguments("killed")],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(REPOSITORY),
+            "OMP_NUM_THREADS": "1",
+            "DETECTRON2_DATASETS": str(aquarium),
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    try:
+        while not (tmp_path / "killed" / "model_0000003.pth").exists():
+            assert killed.poll() is None, "the run ended before its second checkpoint"
+            assert time.monotonic() < deadline, "no second checkpoint within two minutes"
+            time.sleep(0.005)
+    finally:
+        killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model_final.pth").exists()
+    with restored_loggers():
+        tool.main(tool.parse_arguments(arguments("killed", "--resume")))
+        tool.main(tool.parse_arguments(arguments("whole")))
+    starts = [
+        re.findall(r"training from iteration (\d+)", (tmp_path / name / "log.txt").read_text())
+        for name in ("killed", "whole")
+    ]
+    assert starts[0][0] == "0"
+    assert starts[0][1] in ("4", "6")
+    assert starts[1] == ["0"]
+    resumed, whole = (
+        torch.load(tmp_path / name / "model_final.pth", weights_only=True)["model"]
+        for name in ("killed", "whole")
+    )
+    first = torch.load(tmp_path / "whole" / "model_0000001.pth", weights_only=True)["model"]
+    assert resumed.keys() == whole.keys() == first.keys()
+    assert [name for name in whole if not torch.equal(resumed[name], whole[name])] == []
+    assert not all(torch.equal(first[name], whole[name]) for name in whole)

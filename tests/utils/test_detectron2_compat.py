@@ -1,10 +1,17 @@
-"""Start of processes without CUDA."""
+"""Start of processes without CUDA; import of Detectron2 without its warnings."""
+
+import os
+import subprocess
+import sys
+import warnings
 
 import pytest
+import torch
 import torch.distributed as dist
 from detectron2.utils import comm
 
 from amodal2.utils.detectron2_compat import _free_port, launch
+from tests.conftest import REPOSITORY
 
 
 def test_launch_one_process_runs_in_place():
@@ -45,3 +52,43 @@ def test_launch_more_processes_than_gpus_raises(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match="expected 2 GPUs, one per process, got 1"):
         launch(print, 2, device="cuda")
+
+
+def warnings_of_scripting(text: str) -> int:
+    return text.count("FutureWarning: `torch.jit.script` is")
+
+
+@pytest.fixture
+def scripting_warns() -> int:
+    """How often torch warns of one use of ``torch.jit.script``: not at all before 2.9."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        torch.jit.script(torch.nn.Identity())
+    return warnings_of_scripting("".join(f"FutureWarning: {w.message}" for w in caught))
+
+
+_SCRIPTING = "import torch; torch.jit.script(torch.nn.Identity())"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "own"),
+    [
+        (("-c", f"import amodal2.engine; {_SCRIPTING}"), 1),
+        (("-c", f"import amodal2.modeling; {_SCRIPTING}"), 1),
+        (("tools/video_demo.py", "--help"), 0),
+        (("tools/convert_checkpoint.py", "--help"), 0),
+        (("tools/train_net.py", "--help"), 0),
+    ],
+    ids=["engine", "modeling", "video_demo", "convert_checkpoint", "train_net"],
+)
+def test_import_of_detectron2_warns_of_no_scripting_but_ours(command, own, scripting_warns):
+    result = subprocess.run(
+        [sys.executable, "-W", "default", *command],
+        cwd=REPOSITORY,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert warnings_of_scripting(result.stderr) == own * scripting_warns

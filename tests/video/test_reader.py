@@ -79,6 +79,13 @@ def test_find_inputs_equal_stems_get_different_names(tree):
     assert names(inputs) == ["x_rgb", "y_rgb", "videos_b", "videos_b_2"]
 
 
+def test_find_inputs_folder_with_a_dot_keeps_its_name(tree):
+    for name in ("take.01", "take.02"):
+        write_images(tree / name, ["1.png"])
+    inputs, _ = find_inputs([str(tree / "take.*")])
+    assert names(inputs) == ["take.01", "take.02"]
+
+
 def test_find_inputs_name_with_brackets_is_taken_as_it_is(tree):
     make_video(tree / "clip [1].mp4", 2)
     inputs, problems = find_inputs([str(tree / "clip [1].mp4")])

@@ -81,6 +81,17 @@ def write_then_fail(writer):
     raise RuntimeError("stop")
 
 
+def test_writer_failure_in_its_thread_reaches_the_caller(tmp_path, monkeypatch):
+    def fail(self, picture):
+        raise VideoError("disk full")
+
+    monkeypatch.setattr(VideoWriter, "_encode", fail)
+    for count in (1, 2):
+        with pytest.raises(VideoError, match="disk full"):
+            write(tmp_path / "a.mp4", [0.0, 0.04][:count])
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_writer_without_frames_is_refused(tmp_path):
     with (
         pytest.raises(VideoError, match="expected a frame, got none"),

@@ -56,7 +56,8 @@ class A2VIS(nn.Module):
         freeze_detector: keep the frame detector fixed at video level.
         detector_loss: add the frame detector's losses at video level.
         detach_every: cut gradients between clips every so many clips; 0 never.
-        aux_clip_loss: add VITA's clip losses; needs the heads of ``vita_module``.
+        aux_clip_loss: add VITA's class and mask losses, without its similarity loss; needs the
+            heads of ``vita_module``.
         top_k: tracks kept per video.
         min_visible_px: visible pixels from which a track counts as seen.
         union_visible: add the visible masks to the amodal ones.
@@ -245,7 +246,9 @@ class A2VIS(nn.Module):
         results: list[ClipResult] = []
         for i, start in enumerate(range(0, frames, self.clip_len)):
             clip = slice(start, start + self.clip_len)
-            clip_queries = self.vita_module(queries[None, :, clip])
+            clip_queries = self.vita_module(
+                queries[None, :, clip], predict=self.aux_clip_loss, similarity=False
+            )
             if prototypes is not None and self.detach_every and i % self.detach_every == 0:
                 prototypes = prototypes.detach()
             result = self.a2vis(prototypes, clip_queries.queries[-1, 0], features[:, clip], valid)
@@ -317,7 +320,9 @@ class A2VIS(nn.Module):
         padded = (images.shape[-2], images.shape[-1])
         with self._test_autocast():
             output, fine = self._detect(images, predict=False)
-            clip_queries = self.vita_module(output.queries[-1][None, None])
+            clip_queries = self.vita_module(
+                output.queries[-1][None, None], predict=False, similarity=False
+            )
             features = self.vita_module.mask_features(fine)[None]
             valid = valid_area(
                 (height, width), padded, (features.shape[-2], features.shape[-1]), fine

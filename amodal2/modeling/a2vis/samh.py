@@ -66,7 +66,7 @@ class SAMHLayer(nn.Module):
             query_pos (Tensor[1, N, C] or None): their position code.
             keys (Tensor[B, S, C]): attention features with position code.
             values (Tensor[B, S, C]): attention features.
-            allow (Tensor[B, N, S] or None): bool mask of allowed keys.
+            allow (Tensor[B, N, P] or None): bool mask of allowed keys, for every P of the S keys.
 
         Returns:
             Tensor[B, N, C]: prototypes.
@@ -167,7 +167,7 @@ class SAMH(nn.Module):
             amodal.append(dot_product_masks(self.mask_embed, p, embed))
             prior = self.prior_mask(seen, amodal[-1].detach())
             priors.append(prior)
-            allow = self._allow(prior, valid_keys, attend.shape[1])
+            allow = self._allow(prior, valid_keys)
             p = self.layers[i % len(self.layers)](p, pos, keys, values, allow)
         amodal.append(dot_product_masks(self.mask_embed, p, embed))
         return SAMHOutput(p, amodal, priors)
@@ -236,16 +236,13 @@ class SAMH(nn.Module):
             keys = values + code.flatten(2).transpose(1, 2).flatten(0, 1)
         return keys, values, None if valid is None else valid.flatten(1)
 
-    def _allow(self, prior: Tensor, valid: Tensor | None, frames: int) -> Tensor | None:
+    def _allow(self, prior: Tensor, valid: Tensor | None) -> Tensor | None:
+        """Return the keys of every frame that a slot may attend to, [B, N, h*w]; None for all."""
         if valid is None:
-            if not (self.use_vspm or self.use_aspm):
-                return None
-            allow = prior.flatten(2)
-        else:
-            inside = prior.flatten(2) & valid[:, None]
-            nowhere = ~inside.any(dim=-1, keepdim=True)
-            allow = inside | (nowhere & valid[:, None])
-        return allow.repeat(1, 1, frames)
+            return prior.flatten(2) if self.use_vspm or self.use_aspm else None
+        inside = prior.flatten(2) & valid[:, None]
+        nowhere = ~inside.any(dim=-1, keepdim=True)
+        return inside | (nowhere & valid[:, None])
 
 
 def _check(key: str, condition: bool, expected: str, value: object) -> None:

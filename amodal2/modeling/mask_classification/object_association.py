@@ -16,7 +16,7 @@ from amodal2.layers import MLP, CrossAttentionLayer, FFNLayer, SelfAttentionLaye
 
 @dataclass
 class ClipQueries:
-    """Clip queries and, where the heads are built, their predictions.
+    """Clip queries and, where the heads are built and asked, their predictions.
 
     Attributes:
         queries (Tensor[D, L, B, cQ, C]): normalised states, one per decoder layer in training, else
@@ -111,11 +111,16 @@ class ObjectAssociation(nn.Module):
         """
         return self.vita_mask_features(fine)
 
-    def forward(self, frame_queries: Tensor) -> ClipQueries:
+    def forward(
+        self, frame_queries: Tensor, *, predict: bool = True, similarity: bool = True
+    ) -> ClipQueries:
         """Associate the objects of every clip.
 
         Args:
             frame_queries (Tensor[L, B, T, fQ, in_dim]): normalised frame queries.
+            predict: False leaves out classes and mask embeddings, for users of the queries alone.
+            similarity: False leaves out the similarity embeddings, which VITA's similarity loss
+                alone reads.
 
         Returns:
             ClipQueries: see there; D is the number of decoder layers in training and 1 otherwise.
@@ -128,15 +133,15 @@ class ObjectAssociation(nn.Module):
         if not self.training:
             states = states[-1:]
         queries = torch.stack([self.decoder_norm(x) for x in states]).unflatten(1, (layers, batch))
-        if not self.has_heads:
-            return ClipQueries(queries)
-        return ClipQueries(
-            queries,
-            class_logits=self.class_embed(queries),
-            mask_embed=self.mask_embed(queries),
-            frame_sim=self.sim_embed_frame(tokens).view(layers, batch, frames, num, -1),
-            clip_sim=self.sim_embed_clip(queries),
-        )
+        result = ClipQueries(queries)
+        if self.has_heads and predict:
+            result.class_logits = self.class_embed(queries)
+            result.mask_embed = self.mask_embed(queries)
+        if self.has_heads and similarity:
+            frame_sim = self.sim_embed_frame(tokens)
+            result.frame_sim = frame_sim.view(layers, batch, frames, num, -1)
+            result.clip_sim = self.sim_embed_clip(queries)
+        return result
 
     def decode(self, state: Tensor, memory: Tensor, key_pos: Tensor) -> list[Tensor]:
         """Run the object decoder.

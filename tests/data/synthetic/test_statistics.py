@@ -5,7 +5,7 @@ import pytest
 
 from amodal2.data.synthetic.statistics import has_vanished, measure_dataset
 from amodal2.data.synthetic.writer import DatasetSpec, write_split
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.video_json import read_video_json
 
 

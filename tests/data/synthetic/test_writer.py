@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from amodal2.data.synthetic import writer
 from amodal2.data.synthetic.render import render_frame
 from amodal2.data.synthetic.writer import DatasetSpec, build_scene, write_split
 from amodal2.structures.video_json import read_video_json
@@ -125,13 +126,28 @@ def test_write_split_removes_what_a_killed_run_left(tmp_path):
     assert not (tmp_path / ".train_00000.abc").exists()
 
 
-def test_write_split_mp4_is_deterministic_and_shows_the_scene(tmp_path):
+def test_write_split_mp4_same_bytes_from_one_process_two_and_again(tmp_path):
+    spec = replace(SPEC, format="mp4", width=240, height=160, frames=14)
+    for name, workers in (("one", 1), ("two", 2), ("again", 1)):
+        write_split(spec, tmp_path / name, "train", 2, workers=workers)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "again")
+
+
+def test_write_split_mp4_does_not_depend_on_the_instructions_of_the_processor(
+    tmp_path, monkeypatch
+):
+    spec = replace(SPEC, format="mp4", flow=False, width=240, height=160, frames=14)
+    write_split(spec, tmp_path / "fast", "train", 1)
+    monkeypatch.setattr(writer, "_X264_PARAMS", f"{writer._X264_PARAMS}:asm=0")
+    write_split(spec, tmp_path / "plain", "train", 1)
+    assert contents(tmp_path / "fast") == contents(tmp_path / "plain")
+
+
+def test_write_split_mp4_shows_the_scene(tmp_path):
     spec = replace(SPEC, format="mp4", flow=False)
-    for name in ("a", "b"):
-        write_split(spec, tmp_path / name, "train", 1)
-    assert contents(tmp_path / "a") == contents(tmp_path / "b")
-    video = load(tmp_path / "a")["videos"][0]
-    with av.open(str(tmp_path / "a" / video["file_name"])) as container:
+    write_split(spec, tmp_path, "train", 1)
+    video = load(tmp_path)["videos"][0]
+    with av.open(str(tmp_path / video["file_name"])) as container:
         frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     assert len(frames) == 5
     image = render_frame(build_scene(spec, "train", 0), 3, 48, 64).image

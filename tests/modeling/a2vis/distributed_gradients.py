@@ -10,9 +10,9 @@ import sys
 import torch
 import torch.distributed as dist
 from detectron2.modeling import build_model
-from torch.nn.parallel import DistributedDataParallel
 
 import amodal2.modeling  # noqa: F401 registers the model
+from amodal2.engine import wrap_distributed
 from tests.modeling.a2vis.test_model import _LEVELS
 from tests.modeling.tiny import make_sample, tiny_config
 
@@ -28,13 +28,14 @@ def main(rank: int, world: int, meeting: str, level: str, output: str) -> None:
     samples[1]["instances"] = [x[:1] for x in samples[1]["instances"]]
     samples[2]["instances"] = [x[:0] for x in samples[2]["instances"]]
     share = len(samples) // world
-    parallel = DistributedDataParallel(model)
+    parallel = wrap_distributed(model)
     losses = parallel(samples[rank * share : (rank + 1) * share])
     sum(losses.values()).backward()
     if rank == 0:
         grads = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
         assert all(g.dtype == torch.float64 for g in grads.values()), "gradients are not float64"
-        torch.save(grads, output)
+        running = {n: x for n, x in model.named_buffers() if "running_" in n}
+        torch.save({**grads, **running}, output)
     dist.destroy_process_group()
 
 

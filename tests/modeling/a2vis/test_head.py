@@ -137,7 +137,7 @@ def test_head_padding_is_no_key() -> None:
     valid = torch.ones(1, 6, 8, dtype=torch.bool)
     valid[..., 6:] = False
     result = head(None, prototypes, features, valid)
-    keys = head.samh._allow(result.priors[0], valid.flatten(1), 3).unflatten(-1, (3, 6, 8))
+    keys = head.samh._allow(result.priors[0], valid.flatten(1)).unflatten(-1, (6, 8))
     assert not keys[..., 6:].any()
     assert keys.flatten(2).any(-1).all()
 

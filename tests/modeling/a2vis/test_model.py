@@ -17,6 +17,7 @@ from tests.modeling.tiny import ArrayFrames, make_sample, tiny_config
 _FRAME = ("MODEL.A2VIS.TRAIN_LEVEL", "frame", "INPUT.AMODAL.CLIP_LEN", 1)
 _LEVELS = {
     "frame": _FRAME,
+    "frame_norm": (*_FRAME, "MODEL.TIMM.FREEZE_BN", False),
     "video": (),
     "unfrozen": ("MODEL.A2VIS.FREEZE_DETECTOR", False),
     "detector_loss": ("MODEL.A2VIS.FREEZE_DETECTOR", False, "MODEL.A2VIS.DETECTOR_LOSS", True),
@@ -158,6 +159,19 @@ def test_model_sample_without_objects_trains_the_class_term(changes: tuple) -> N
     sum(losses.values()).backward()
 
 
+def test_model_runs_only_the_clip_heads_that_are_read() -> None:
+    model = build(*_LEVELS["clip_losses"])
+    calls = []
+    for name in ("class_embed", "mask_embed", "sim_embed_frame", "sim_embed_clip"):
+        head = getattr(model.vita_module, name)
+        head.register_forward_hook(lambda *_, name=name: calls.append(name))
+    losses = model([make_sample(0)])
+    assert calls == ["class_embed", "mask_embed"] * 2
+    assert "loss_vita_ce" in losses
+    model.eval().forward_clip(make_sample(0)["frames"][:2], model.start())
+    assert len(calls) == 4
+
+
 def test_model_inference_equals_clips_by_hand() -> None:
     model = build().eval()
     sample = make_sample(0, frames=5)
@@ -266,7 +280,7 @@ def test_model_wrong_setting_is_named(changes: tuple, message: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", ["frame", "clip_losses"])
+@pytest.mark.parametrize("level", ["frame", "frame_norm", "clip_losses"])
 def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: str) -> None:
     root = Path(__file__).resolve().parents[3]
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
@@ -291,6 +305,7 @@ def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: st
         assert [process.wait(timeout=120) for process in ranks] == [0] * world
     one, two = (torch.load(tmp_path / f"{n}.pt", weights_only=True) for n in (1, 2))
     assert one.keys() == two.keys()
+    assert any(name.endswith("running_var") for name in one) == (level == "frame_norm")
     for name, gradient in one.items():
         largest = max(1.0, float(gradient.abs().max()))
         assert float((two[name] - gradient).abs().max()) <= 1e-9 * largest, name

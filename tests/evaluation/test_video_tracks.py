@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from amodal2.evaluation.tube_ap import evaluate_video_tracks
+from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.rle import encode_mask, rle_area
 from amodal2.structures.video_json import read_video_json
 from tests.conftest import golden_files

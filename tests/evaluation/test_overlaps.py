@@ -3,13 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from amodal2.evaluation.tube_iou import mean_area, measure_tubes, tube_iou
+from amodal2.evaluation.overlaps import mean_area, measure_tubes
 from amodal2.structures.rle import encode_mask
 from tests.structures.toy_videos import bar, tube
 
 
 def iou(predicted: list, truth: list) -> np.ndarray:
-    return tube_iou(measure_tubes(predicted), measure_tubes(truth))
+    length = max((len(one) for one in predicted + truth), default=1)
+    return measure_tubes(predicted).overlaps(measure_tubes(truth), length).tubes
 
 
 @pytest.mark.parametrize(
@@ -23,20 +24,20 @@ def iou(predicted: list, truth: list) -> np.ndarray:
         pytest.param(tube(None), 0.0, id="empty"),
     ],
 )
-def test_tube_iou_hand_computed(predicted, expected):
+def test_overlaps_hand_computed(predicted, expected):
     assert iou([predicted], [tube(bar(0, 10))]) == pytest.approx(expected, abs=1e-15)
 
 
-def test_tube_iou_two_empty_tubes_is_zero():
+def test_overlaps_two_empty_tubes_is_zero():
     assert iou([tube(None)], [tube(None)]) == 0
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 2), (2, 0)])
-def test_tube_iou_without_tracks_has_the_right_shape(shape):
+def test_overlaps_without_tracks_has_the_right_shape(shape):
     assert iou([tube(None)] * shape[0], [tube(None)] * shape[1]).shape == shape
 
 
-def test_tube_iou_equals_pixel_counts():
+def test_overlaps_equals_pixel_counts():
     rng = np.random.default_rng(0)
     masks = rng.random((9, 5, 30, 40)) < rng.random((9, 5, 1, 1))
     masks[rng.random((9, 5)) < 0.3] = False

@@ -1,0 +1,175 @@
+"""COCO files with one record per object and two masks: KINS, D2SA, COCOA-cls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amodal2.data.importers.image_import import SourceImage, SourceObject
+from amodal2.data.importers.video_import import intersect
+from amodal2.structures.rle import RLE, rle_area, to_rle, validate_rle
+from amodal2.utils.errors import AnnotationError
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """Where a dataset keeps what.
+
+    Args:
+        amodal: key of the amodal mask.
+        visible: key of the visible mask.
+        visible_optional: objects without it are in the open.
+        source: further keys that are kept in the ``source`` of each object.
+        cluster: key of the cluster of overlapping objects, with ``rank``, "" if there is none.
+        rank: key of the place in the cluster, 0 for objects that overlap nothing.
+    """
+
+    amodal: str
+    visible: str
+    visible_optional: bool = False
+    source: tuple[str, ...] = ()
+    cluster: str = ""
+    rank: str = ""
+
+
+def load_coco(path: str | Path, reader: str) -> dict[str, Any]:
+    """Parse a COCO file and check its outline.
+
+    Args:
+        path: JSON file.
+        reader: name of the caller, for messages.
+
+    Returns:
+        dict: with the lists images and annotations.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        AnnotationError: if it is no JSON or a list is missing.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f"{reader}: expected a JSON file, got no such file {file}")
+    try:
+        data = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise AnnotationError(f"{reader}: expected JSON, got {error}", file=file) from error
+    for key in ("images", "annotations"):
+        if not isinstance(data, dict) or not isinstance(data.get(key), list):
+            raise AnnotationError(
+                f"{reader}: expected an object with the lists images and annotations",
+                file=file,
+                key=key,
+            )
+    return data
+
+
+def read_mask(value: Any, size: tuple[int, int], reader: str, place: dict[str, Any]) -> RLE:
+    """Bring a mask of a source into the compressed form and check it.
+
+    Args:
+        value: RLE or polygons; polygons of less than three points or of odd length are left out if
+            others remain.
+        size: (H, W).
+        reader: name of the caller, for messages.
+        place: keyword arguments of :class:`AnnotationError`.
+
+    Returns:
+        RLE: compressed.
+
+    Raises:
+        AnnotationError: if it is no mask of that size.
+    """
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        value = [polygon for polygon in value if len(polygon) >= 6 and len(polygon) % 2 == 0]
+    try:
+        rle = to_rle(value, *size)
+        validate_rle(rle, size)
+    except ValueError as error:
+        raise AnnotationError(f"{reader}: {error}", **place) from error
+    return rle
+
+
+def read_flat_coco(
+    path: str | Path, data: dict[str, Any], layout: FlatLayout, reader: str
+) -> Iterator[SourceImage]:
+    """Read images and their objects, in the order of the image ids.
+
+    Args:
+        path: the file, for messages.
+        data: its content.
+        layout: where the dataset keeps what.
+        reader: name of the caller, for messages.
+
+    Yields:
+        SourceImage: every image, those without objects too.
+
+    Raises:
+        AnnotationError: naming file, image, annotation and key of what cannot be read.
+    """
+    by_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+    for record in data["annotations"]:
+        if record.get("image_id") not in by_image:
+            raise AnnotationError(
+                f"{reader}: expected a listed image_id, got {record.get('image_id')!r}",
+                file=path,
+                annotation_id=record.get("id"),
+                key="image_id",
+            )
+        by_image[record["image_id"]].append(record)
+    for entry in sorted(data["images"], key=lambda image: image["id"]):
+        image = SourceImage(entry["id"], entry["file_name"], entry["height"], entry["width"])
+        for record in by_image[entry["id"]]:
+            place = {"file": path, "image_id": entry["id"], "annotation_id": record.get("id")}
+            image.objects.append(_read_object(record, image, layout, reader, place))
+        image.pairs = list(_ordered_pairs(image.objects))
+        yield image
+
+
+def _read_object(
+    record: dict[str, Any],
+    image: SourceImage,
+    layout: FlatLayout,
+    reader: str,
+    place: dict[str, Any],
+) -> SourceObject:
+    def mask(key: str) -> RLE:
+        if record.get(key) is None:
+            raise AnnotationError(f"{reader}: expected a mask, got none", key=key, **place)
+        return read_mask(record[key], (image.height, image.width), reader, {"key": key, **place})
+
+    amodal = mask(layout.amodal)
+    missing = record.get(layout.visible) is None and layout.visible_optional
+    order = None
+    if layout.cluster and record.get(layout.rank):
+        order = {"cluster": record[layout.cluster], "rank": record[layout.rank] - 1}
+    return SourceObject(
+        record["category_id"],
+        amodal,
+        amodal if missing else mask(layout.visible),
+        {key: record[key] for key in ("id", *layout.source) if key in record},
+        order,
+    )
+
+
+def _ordered_pairs(objects: list[SourceObject]) -> Iterator[tuple[int, int]]:
+    """Yield (front, back) of objects of one cluster whose amodal masks overlap."""
+    for front, one in enumerate(objects):
+        for back, other in enumerate(objects):
+            if one.order is None or other.order is None:
+                continue
+            nearer = one.order["rank"] < other.order["rank"]
+            if nearer and one.order["cluster"] == other.order["cluster"] and overlap(one, other):
+                yield front, back
+
+
+def overlap(one: SourceObject, other: SourceObject) -> bool:
+    """Tell whether the amodal masks of two objects of one image have a pixel in common.
+
+    Args:
+        one: an object.
+        other: another one.
+    """
+    return rle_area(intersect(one.amodal, other.amodal)) > 0

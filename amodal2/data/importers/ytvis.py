@@ -1,0 +1,79 @@
+"""YouTube-VIS 2019 and 2021, and OVIS: visible masks only.
+
+Their JSON has the layout of video datasets already: uncompressed RLEs per frame in
+``segmentations``. The release is recognised by its categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from amodal2.data.importers.video_import import SourceVideo
+from amodal2.structures.video_json import VideoDataset, read_video_json
+from amodal2.utils.errors import AnnotationError
+
+PUBLISHED = {
+    "YouTube-VIS 2019": {"train": 2_238, "valid": 302, "test": 343},
+    "YouTube-VIS 2021": {"train": 2_985, "valid": 421, "test": 453},
+    "OVIS": {"train": 607, "valid": 140, "test": 154},
+}
+"""Videos by release and split; only the annotations of the training sets are public."""
+
+_PERSON_IDS = {(40, 1): "YouTube-VIS 2019", (40, 26): "YouTube-VIS 2021", (25, 1): "OVIS"}
+"""Number of categories and id of the category "person" -> release."""
+
+
+def read_ytvis(file: str | Path, frames: str) -> tuple[str, list[str], Iterator[SourceVideo]]:
+    """Read a file with public annotations.
+
+    Args:
+        file: JSON file.
+        frames: folder of the frames (``train/JPEGImages``, OVIS: ``train``), relative to the folder
+            of the JSON that will be written.
+
+    Returns:
+        tuple: the release, the names of the categories in the order of their ids, the videos.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        AnnotationError: if the file has no annotations or is of none of the releases; naming what
+            cannot be read.
+    """
+    dataset = read_video_json(file)
+    names = [str(entry["name"]) for entry in dataset.categories]
+    person = [e["id"] for e in dataset.categories if str(e["name"]).lower() == "person"]
+    release = _PERSON_IDS.get((len(names), person[0] if person else 0))
+    ids = [entry["id"] for entry in dataset.categories]
+    if release is None or ids != list(range(1, len(ids) + 1)):
+        raise AnnotationError(
+            "read_ytvis: expected the categories of YouTube-VIS 2019, 2021 or OVIS, got "
+            f"{len(names)}: {', '.join(names[:5])} ...",
+            file=file,
+            key="categories",
+        )
+    if not dataset.annotations:
+        raise AnnotationError(
+            "read_ytvis: expected annotations, got none; those of validation and test sets are not "
+            "public",
+            file=file,
+            key="annotations",
+        )
+    return release, names, _read_videos(dataset, names, frames)
+
+
+def _read_videos(dataset: VideoDataset, names: list[str], frames: str) -> Iterator[SourceVideo]:
+    tracks: dict[int, list[dict[str, Any]]] = {}
+    for track in dataset.annotations:
+        tracks.setdefault(track["video_id"], []).append(track)
+    for entry in dataset.videos:
+        files = [(Path(frames) / name).as_posix() for name in entry["file_names"]]
+        name = Path(entry["file_names"][0]).parent.as_posix()
+        video = SourceVideo(name, entry["height"], entry["width"], files)
+        for track in tracks.get(entry["id"], ()):
+            category = names[track["category_id"] - 1]
+            for frame, mask in enumerate(track["segmentations"]):
+                if mask is not None:
+                    video.masks(track["id"], category, frame).visible = mask
+        yield video

@@ -1,0 +1,188 @@
+"""Intersections over unions of the tracks of one video, frame by frame and over the whole tubes.
+
+Average precision needs the IoU of whole tubes, tracking metrics that of every frame; both come from
+one pass. Masks: one call into pycocotools per frame gives the IoU q of all pairs of that frame;
+with the two areas a and b the integer intersection is recovered exactly as q (a + b) / (1 + q),
+because q = I / (a + b - I). Boxes are continuous: the box [x, y, w, h] covers w h. Frames in which
+one side has nothing add their area to the union only, which the sum of all areas already holds.
+
+Dimensions: N tracks, D predicted tracks, G ground-truth tracks, T frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from amodal2.structures.rle import rle_areas
+from amodal2.structures.track import MaskTube
+
+
+@dataclass
+class Overlaps:
+    """What the predicted and the true tracks of one video share.
+
+    Args:
+        frames (ndarray[T, D, G]): IoU in each frame; 0 where one of the two is absent.
+        tubes (ndarray[D, G]): sum of the intersections over sum of the unions; 0 if both are empty.
+        predicted (ndarray[T, D]): bool; the track has something in the frame.
+        truth (ndarray[T, G]): the same for the ground truth.
+    """
+
+    frames: np.ndarray
+    tubes: np.ndarray
+    predicted: np.ndarray
+    truth: np.ndarray
+
+
+@dataclass
+class Tubes:
+    """Mask tracks of one video, or of several for :func:`measure_tubes`.
+
+    Args:
+        masks: N lists of T valid RLEs or None.
+        areas: N arrays of T pixel counts, 0 where there is no mask.
+    """
+
+    masks: list[MaskTube]
+    areas: list[np.ndarray]
+
+    def select(self, indices: Sequence[int]) -> Tubes:
+        """Return some of the tracks.
+
+        Args:
+            indices: positions of the tracks, in the wanted order.
+        """
+        return Tubes([self.masks[i] for i in indices], [self.areas[i] for i in indices])
+
+    def mean_areas(self) -> np.ndarray:
+        """Return the mean area in pixels over the frames with a mask of each track.
+
+        Returns:
+            ndarray[N]: float; 0 for a track without any mask.
+        """
+        return np.array([mean_area(areas) for areas in self.areas], dtype=np.float64)
+
+    def content(self, index: int) -> list[Any]:
+        """Return what tells a track from other ones, in a form that can be ordered."""
+        return [mask["counts"] if mask else "" for mask in self.masks[index]]
+
+    def overlaps(self, truth: Tubes, length: int) -> Overlaps:
+        """Compare every track with every true track of the same video.
+
+        Args:
+            truth: G tracks.
+            length: T, the number of frames of all tracks.
+        """
+        predicted_areas = np.array(self.areas, dtype=np.float64).reshape(-1, length).T
+        truth_areas = np.array(truth.areas, dtype=np.float64).reshape(-1, length).T
+        predicted, present = predicted_areas > 0, truth_areas > 0
+        frames = np.zeros((length, predicted.shape[1], present.shape[1]))
+        for t in np.flatnonzero(predicted.any(axis=1) & present.any(axis=1)).tolist():
+            (rows,), (columns,) = predicted[t].nonzero(), present[t].nonzero()
+            frames[t, rows[:, None], columns] = coco_mask.iou(
+                [self.masks[i][t] for i in rows.tolist()],
+                [truth.masks[j][t] for j in columns.tolist()],
+                [0] * len(columns),
+            )
+        total = predicted_areas[:, :, None] + truth_areas[:, None]
+        intersection = np.rint(frames * total / (1 + frames)).sum(axis=0)
+        tubes = _ratio(intersection, total.sum(axis=0) - intersection)
+        return Overlaps(frames, tubes, predicted, present)
+
+
+@dataclass
+class BoxTubes:
+    """Box tracks of one video, or of several.
+
+    Args:
+        boxes: N arrays [T, 4] of x, y, width and height in pixels, NaN where there is no box.
+    """
+
+    boxes: list[np.ndarray]
+
+    def select(self, indices: Sequence[int]) -> BoxTubes:
+        """Return some of the tracks.
+
+        Args:
+            indices: positions of the tracks, in the wanted order.
+        """
+        return BoxTubes([self.boxes[i] for i in indices])
+
+    def mean_areas(self) -> np.ndarray:
+        """Return the mean area in pixels over the frames with a box of each track.
+
+        Returns:
+            ndarray[N]: float; 0 for a track without any box.
+        """
+        areas = [boxes[:, 2] * boxes[:, 3] for boxes in self.boxes]
+        return np.array([mean_area(np.nan_to_num(one)) for one in areas], dtype=np.float64)
+
+    def content(self, index: int) -> list[Any]:
+        """Return what tells a track from other ones, in a form that can be ordered."""
+        return np.nan_to_num(self.boxes[index], nan=-np.inf).ravel().tolist()
+
+    def overlaps(self, truth: BoxTubes, length: int) -> Overlaps:
+        """Compare every track with every true track of the same video.
+
+        Args:
+            truth: G tracks.
+            length: T, the number of frames of all tracks.
+        """
+        low, high, areas, predicted = _corners(self.boxes, length)
+        true_low, true_high, true_areas, present = _corners(truth.boxes, length)
+        sides = np.minimum(high[:, :, None], true_high[:, None])
+        sides = np.maximum(sides - np.maximum(low[:, :, None], true_low[:, None]), 0)
+        intersection = np.nan_to_num(sides[..., 0] * sides[..., 1])  # [T, D, G]
+        total = areas[:, :, None] + true_areas[:, None]
+        frames = _ratio(intersection, total - intersection)
+        tubes = _ratio(intersection.sum(axis=0), (total - intersection).sum(axis=0))
+        return Overlaps(frames, tubes, predicted, present)
+
+
+def mean_area(areas: Sequence[Any] | np.ndarray) -> float:
+    """Average the areas of the frames that have one.
+
+    Args:
+        areas: T pixel counts; None and 0 are left out.
+
+    Returns:
+        float: 0 if nothing is left.
+    """
+    present = [area for area in areas if area]
+    return float(np.mean(present)) if present else 0.0
+
+
+def measure_tubes(masks: list[MaskTube]) -> Tubes:
+    """Compute the areas of many tracks at once.
+
+    Args:
+        masks: N lists of T valid RLEs or None; T may differ between tracks.
+
+    Returns:
+        Tubes: the masks with their areas.
+    """
+    present = [(i, t) for i, tube in enumerate(masks) for t, rle in enumerate(tube) if rle]
+    values = rle_areas([rle for tube in masks for rle in tube if rle])
+    areas = [np.zeros(len(tube), dtype=np.int64) for tube in masks]
+    for (i, t), value in zip(present, values.tolist(), strict=True):
+        areas[i][t] = value
+    return Tubes(masks, areas)
+
+
+def _corners(
+    boxes: list[np.ndarray], length: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return both corners [T, N, 2], areas (0 if absent) and presence [T, N] of N box tracks."""
+    stacked = np.array(boxes, dtype=np.float64).reshape(-1, length, 4).swapaxes(0, 1)
+    low, high = stacked[..., :2], stacked[..., :2] + stacked[..., 2:]
+    areas = np.nan_to_num((high - low).prod(axis=-1))
+    return low, high, areas, ~np.isnan(stacked[..., 0])
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)

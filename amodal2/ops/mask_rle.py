@@ -1,0 +1,278 @@
+"""Run-length coding of masks in COCO's compressed form, the same bytes as pycocotools.
+
+A mask is read column by column; the lengths of its alternating runs of background and foreground,
+beginning with background, become a text: a number is written in groups of five bits, the lowest
+first, one character (code 48 + group) each; 32 is added where more groups follow, and 16 in the
+last group is the sign. From the fourth number on, the difference to the number two places before is
+written.
+
+The texts of several masks are one tensor of bytes, with the offset at which each one starts.
+Letters: N masks, H W pixels of the masks, L characters of all texts together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from amodal2.ops._library import LIBRARY
+
+_GROUP_BITS = 5
+_MOST_GROUPS = 7  # of a number, which keeps masks below 2^34 pixels
+_MOST_PIXELS = 2**34
+_FIRST_CHAR = 48
+
+LIBRARY.define("mask_rle(Tensor masks, SymInt[] frame, SymInt[] origin) -> (Tensor, Tensor)")
+LIBRARY.define("mask_rle_decode(Tensor text, Tensor offsets, SymInt[] size) -> Tensor")
+
+
+def mask_rle(
+    masks: Tensor, *, frame: tuple[int, int] | None = None, origin: tuple[int, int] = (0, 0)
+) -> list[dict[str, Any]]:
+    """Encode masks, or boxes cut out of masks that are empty elsewhere.
+
+    Args:
+        masks (Tensor[N, H, W]): bool or uint8; everything but 0 is foreground.
+        frame (tuple[int, int] | None): height and width in pixels of the masks that are encoded;
+            None: those of ``masks``.
+        origin (tuple[int, int]): row and column of the frame at which ``masks`` begin.
+
+    Returns:
+        list[dict]: N times ``{"size": [height, width], "counts": str}``; the characters of
+        ``counts`` are the bytes that ``pycocotools.mask.encode`` gives for 0/1 masks.
+
+    Raises:
+        TypeError: if ``masks`` is neither bool nor uint8.
+        ValueError: if ``masks`` has another rank or does not fit into the frame, or the frame has
+            2^34 pixels or more.
+
+    Note:
+        ``torch.ops.amodal2.mask_rle(masks, frame, origin)`` returns tensors: the bytes of all texts
+        Tensor[L] (uint8) and their offsets Tensor[N + 1] (int64), both on the device of ``masks``;
+        L depends on the data. There is no CUDA kernel: for CUDA masks the PyTorch reference finds
+        the runs and writes the text on the device, and only the text is copied from it. The CPU
+        kernel divides the masks among threads and is deterministic. It reads masks that lie in
+        memory row by row or column by column as they are; other ones are copied first. N, H and W
+        may be 0. Nothing is differentiable.
+    """
+    if masks.dim() != 3:
+        raise ValueError(f"mask_rle: expected masks [N, H, W], got {list(masks.shape)}")
+    height, width = frame or (masks.shape[1], masks.shape[2])
+    text, offsets = torch.ops.amodal2.mask_rle(masks, (height, width), origin)
+    string = text.cpu().numpy().tobytes().decode("ascii")
+    return [
+        {"size": [height, width], "counts": string[start:stop]}
+        for start, stop in pairwise(offsets.tolist())
+    ]
+
+
+def mask_rle_decode(
+    rles: Sequence[Mapping[str, Any]], size: tuple[int, int] | None = None
+) -> Tensor:
+    """Decode masks of the same size; damaged ones are found, whatever they hold.
+
+    Args:
+        rles (Sequence[Mapping]): N times ``{"size": [H, W], "counts": str or bytes}``.
+        size (tuple[int, int] | None): height and width that all have; None: those of the first.
+
+    Returns:
+        Tensor[N, H, W]: bool, contiguous, on the CPU.
+
+    Raises:
+        ValueError: if ``rles`` is empty and there is no ``size``, a mask has another size, or its
+            counts do not describe H W pixels.
+
+    Note:
+        ``torch.ops.amodal2.mask_rle_decode(text, offsets, size)`` takes the two tensors of
+        ``torch.ops.amodal2.mask_rle`` and returns masks on their device.
+    """
+    if size is None:
+        if not rles:
+            raise ValueError("mask_rle_decode: expected at least one mask or a size, got neither")
+        size = rles[0]["size"][0], rles[0]["size"][1]
+    texts = []
+    for index, rle in enumerate(rles):
+        if tuple(rle["size"]) != tuple(size):
+            raise ValueError(
+                f"mask_rle_decode: expected size {list(size)}, got {list(rle['size'])} "
+                f"(mask {index})"
+            )
+        counts = rle["counts"]
+        # What is not ASCII becomes bytes that no counts have.
+        texts.append(counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts)
+    joined = bytearray(b"".join(texts))
+    text = torch.frombuffer(joined, dtype=torch.uint8) if joined else torch.empty(0).byte()
+    offsets = torch.tensor([0, *accumulate(map(len, texts))])
+    return torch.ops.amodal2.mask_rle_decode(text, offsets, size)
+
+
+def _check_pair(name: str, label: str, pair: Sequence[int]) -> None:
+    if len(pair) != 2 or pair[0] < 0 or pair[1] < 0:
+        raise ValueError(f"{name}: expected {label} as two numbers of at least 0, got {list(pair)}")
+
+
+def _check_pixels(name: str, label: str, size: Sequence[int]) -> None:
+    _check_pair(name, label, size)
+    if size[0] * size[1] >= _MOST_PIXELS:
+        raise ValueError(f"{name}: expected {label} with fewer than 2^34 pixels, got {list(size)}")
+
+
+def _check_masks(masks: Tensor, frame: Sequence[int], origin: Sequence[int]) -> None:
+    """Raise ValueError or TypeError unless the arguments of ``mask_rle`` fit together."""
+    if masks.dim() != 3:
+        raise ValueError(f"mask_rle: expected masks [N, H, W], got {list(masks.shape)}")
+    if masks.dtype not in (torch.bool, torch.uint8):
+        raise TypeError(f"mask_rle: expected masks of type bool or uint8, got {masks.dtype}")
+    _check_pixels("mask_rle", "frame", frame)
+    _check_pair("mask_rle", "origin", origin)
+    height, width = masks.shape[1:]
+    if origin[0] + height > frame[0] or origin[1] + width > frame[1]:
+        raise ValueError(
+            f"mask_rle: expected masks of {height} x {width} pixels inside the frame "
+            f"{list(frame)}, got origin {list(origin)}"
+        )
+
+
+def _check_text(text: Tensor, offsets: Tensor, size: Sequence[int]) -> None:
+    """Raise ValueError or TypeError unless the arguments of ``mask_rle_decode`` fit together."""
+    name = "mask_rle_decode"
+    for label, tensor, dtype in (("text", text, torch.uint8), ("offsets", offsets, torch.int64)):
+        if tensor.dim() != 1:
+            raise ValueError(f"{name}: expected {label} of rank 1, got {list(tensor.shape)}")
+        if tensor.dtype != dtype:
+            raise TypeError(f"{name}: expected {label} of type {dtype}, got {tensor.dtype}")
+    if text.device != offsets.device:
+        raise ValueError(
+            f"{name}: expected offsets on {text.device} like text, got {offsets.device}"
+        )
+    if not offsets.shape[0]:
+        raise ValueError(f"{name}: expected N + 1 offsets, got none")
+    _check_pixels(name, "size", size)
+
+
+@torch.library.impl(LIBRARY, "mask_rle", "CompositeExplicitAutograd")
+def _encode_reference(
+    masks: Tensor, frame: Sequence[int], origin: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Find where neighbouring pixels differ and write the distances of these places."""
+    _check_masks(masks, frame, origin)
+    count, (height, width) = len(masks), frame
+    padded = F.pad((masks != 0).transpose(1, 2), (1, 1))  # every run ends in its column
+    owner, column, row = (padded[:, :, 1:] != padded[:, :, :-1]).nonzero(as_tuple=True)
+    place = (origin[1] + column) * height + origin[0] + row
+    # A run through the frame's lower edge goes on in the next column.
+    joined = (place[1:] == place[:-1]) & (owner[1:] == owner[:-1])
+    kept = place < height * width
+    kept[1:] &= ~joined
+    kept[:-1] &= ~joined
+    owner, place = owner[kept], place[kept]
+    last = (owner.bincount(minlength=count) + 1).cumsum(0) - 1  # index of each mask's last run
+    bounds = place.new_full((len(place) + count,), height * width)
+    bounds[torch.arange(len(place), device=place.device) + owner] = place
+    runs = bounds.diff(prepend=bounds.new_zeros(1))
+    runs[last[:-1] + 1] = bounds[last[:-1] + 1]
+    return _write_numbers(runs, last)
+
+
+def _write_numbers(runs: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the texts of runs [R] of which ``last`` [N] are the last ones of their masks."""
+    first = torch.cat([last.new_zeros(1), last + 1])
+    numbers = runs.clone()
+    numbers[2:] -= runs[:-2]
+    for place in range(3):  # numbers that are written as they are
+        whole = (first[:-1] + place)[first[:-1] + place <= last]
+        numbers[whole] = runs[whole]
+    magnitude = torch.where(numbers < 0, ~numbers, numbers)
+    groups = torch.ones_like(numbers)
+    for bits in range(_GROUP_BITS, _GROUP_BITS * _MOST_GROUPS, _GROUP_BITS):
+        groups += magnitude >= 2 ** (bits - 1)
+    ends = groups.cumsum(0)
+    number = torch.arange(len(groups), device=groups.device).repeat_interleave(groups)
+    group = torch.arange(len(number), device=groups.device) - (ends - groups)[number]
+    chars = (numbers[number] >> (_GROUP_BITS * group)) & 31
+    chars += 32 * (group + 1 < groups[number])
+    offsets = torch.cat([ends.new_zeros(1), ends[last]])
+    return (chars + _FIRST_CHAR).byte(), offsets
+
+
+@torch.library.impl(LIBRARY, "mask_rle_decode", "CompositeExplicitAutograd")
+def _decode_reference(text: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
+    """Read all numbers at once, add up the differences and repeat 0 and 1 by the runs."""
+    _check_text(text, offsets, size)
+    count, (height, width) = len(offsets) - 1, size
+    lengths = offsets.diff()
+    if int(offsets[0]) or int(offsets[-1]) != len(text) or bool((lengths < 0).any()):
+        raise ValueError(
+            f"mask_rle_decode: expected offsets that rise from 0 to the {len(text)} characters of "
+            "text, got other ones"
+        )
+    owner = torch.arange(count, device=text.device).repeat_interleave(lengths)
+    numbers, owner = _read_numbers(text, owner, offsets)
+    amount = torch.zeros_like(lengths).index_add_(0, owner, torch.ones_like(owner))
+    first = (amount.cumsum(0) - amount)[owner]
+    place = torch.arange(len(numbers), device=text.device) - first
+    runs = numbers.clone()
+    for parity in (0, 1):  # running sums over every second number of each mask, without the first
+        chain = (place % 2 == parity) & (place > 0)
+        sums = torch.where(chain, numbers, 0).cumsum(0)
+        start = torch.cat([sums.new_zeros(1), sums])[first]
+        runs = torch.where(chain, sums - start, runs)
+    _complain(runs < 0, owner, "runs of at least 0 pixels, got a negative one")
+    totals = torch.zeros_like(lengths).index_add_(0, owner, runs)
+    wrong = totals != height * width
+    if bool(wrong.any()):
+        index = int(wrong.nonzero()[0])
+        raise ValueError(
+            f"mask_rle_decode: expected RLE runs that sum to {height * width} pixels, got "
+            f"{int(totals[index])}; the text is truncated or damaged (mask {index})"
+        )
+    pixels = (place % 2 == 1).repeat_interleave(runs)
+    return pixels.view(count, width, height).transpose(1, 2).contiguous()
+
+
+def _read_numbers(text: Tensor, owner: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the numbers [R] as they are written and the mask of each, given that of each char."""
+    values = text.long() - _FIRST_CHAR
+    foreign = (values < 0) | (values > 63)
+    _complain(foreign, owner, "RLE counts of the characters '0' to 'o', got another")
+    more = values >= 32
+    final = offsets[1:][offsets.diff() > 0] - 1
+    cut = torch.zeros_like(more).index_fill_(0, final, True) & more
+    _complain(cut, owner, "complete RLE counts, got a text cut inside a number")
+    ends = (~more).nonzero().flatten()
+    groups = ends.diff(prepend=ends.new_full((1,), -1))
+    _complain(groups > _MOST_GROUPS, owner[ends], "runs below 2^34, got a longer number")
+    number = torch.arange(len(ends), device=text.device).repeat_interleave(groups)
+    group = torch.arange(len(text), device=text.device) - (ends - groups + 1)[number]
+    digits = (values & 31) << (_GROUP_BITS * group)
+    numbers = torch.zeros_like(ends).index_add_(0, number, digits)
+    negative = (values[ends] & 16) > 0
+    return numbers - (negative.long() << (_GROUP_BITS * groups)), owner[ends]
+
+
+def _complain(wrong: Tensor, owner: Tensor, expected: str) -> None:
+    """Raise ValueError with the mask of the first entry of ``wrong`` if there is one."""
+    if bool(wrong.any()):
+        index = int(owner[wrong][0])
+        raise ValueError(f"mask_rle_decode: expected {expected} (mask {index})")
+
+
+@torch.library.register_fake("amodal2::mask_rle", lib=LIBRARY)
+def _encode_fake(
+    masks: Tensor, frame: Sequence[int], origin: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    _check_masks(masks, frame, origin)
+    length = torch.library.get_ctx().new_dynamic_size()
+    text = masks.new_empty(length, dtype=torch.uint8)
+    return text, masks.new_empty(masks.shape[0] + 1, dtype=torch.int64)
+
+
+@torch.library.register_fake("amodal2::mask_rle_decode", lib=LIBRARY)
+def _decode_fake(text: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
+    _check_text(text, offsets, size)
+    return text.new_empty(offsets.shape[0] - 1, size[0], size[1], dtype=torch.bool)

@@ -1,0 +1,147 @@
+"""Every reader finds the same two objects in the files of its tool."""
+
+import json
+
+import numpy as np
+import pytest
+
+from amodal2.data.importers import (
+    VideoImport,
+    read_coco_frames,
+    read_cvat,
+    read_labelme,
+    read_mask_folders,
+)
+from amodal2.structures.rle import decode_rle
+from amodal2.structures.video_json import read_video_json
+from amodal2.utils.errors import AnnotationError
+from tests.data.importers import toy_annotations as toy
+
+
+def read_all(kind, folder):
+    if kind == "labelme":
+        toy.write_labelme(folder / "drive")
+        return list(read_labelme(folder, folder))
+    if kind == "cvat":
+        toy.write_cvat(folder / "annotations.xml")
+        toy.write_frames(folder / "drive")
+        return list(read_cvat(folder / "annotations.xml", [f"drive/{i:03d}.png" for i in range(3)]))
+    if kind == "masks":
+        toy.write_mask_folders(folder)
+        return list(read_mask_folders(folder, folder))
+    toy.write_coco(folder / "coco.json")
+    return list(read_coco_frames(folder / "coco.json", folder, folder))
+
+
+@pytest.mark.parametrize("kind", ["labelme", "cvat", "masks", "coco"])
+def test_readers_same_objects_give_same_tracks(kind, tmp_path):
+    collected = VideoImport()
+    for video in read_all(kind, tmp_path):
+        collected.add(video)
+    collected.write(tmp_path / "all.json")
+    dataset = read_video_json(tmp_path / "all.json", strict=True)
+    assert [entry["name"] for entry in dataset.categories] == ["bus", "car"]
+    assert [entry["length"] for entry in dataset.videos] == [3]
+    assert all((tmp_path / name).is_file() for name in dataset.videos[0]["file_names"])
+    tracks = {record["category_id"]: record for record in dataset.annotations}
+    car, bus = tracks[2], tracks[1]
+    expected = [toy.box_mask(toy.CAR), toy.box_mask(toy.HALF), None]
+    for mask, truth in zip(car["segmentations"], expected, strict=True):
+        np.testing.assert_equal(None if mask is None else decode_rle(mask), truth)
+    for mask in car["amodal_segmentations"]:
+        np.testing.assert_equal(decode_rle(mask), toy.box_mask(toy.CAR))
+    assert car["occlusion_rates"] == [0.0, 0.5, 1.0]
+    assert car["bboxes"] == [[1, 2, 4, 4], [1, 2, 2, 4], None]
+    assert bus["segmentations"] == bus["amodal_segmentations"]
+    assert collected.report["frames of tracks with the visible mask as the amodal one"] == 3
+
+
+def test_labelme_without_group_id_names_file_and_shape(tmp_path):
+    toy.write_labelme(tmp_path)
+    file = tmp_path / "001.json"
+    data = json.loads(file.read_text())
+    data["shapes"][2]["group_id"] = None
+    file.write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=r"integer group_id.*001\.json, key shapes\[2\]"):
+        list(read_labelme(tmp_path, tmp_path))
+
+
+def test_labelme_other_size_in_one_video_is_an_error(tmp_path):
+    toy.write_labelme(tmp_path)
+    file = tmp_path / "002.json"
+    file.write_text(file.read_text().replace('"imageWidth": 12', '"imageWidth": 13'))
+    with pytest.raises(AnnotationError, match=r"frames of 8x12 .* got 8x13 .*002\.json"):
+        list(read_labelme(tmp_path, tmp_path))
+
+
+def test_labelme_broken_polygon_names_points(tmp_path):
+    toy.write_labelme(tmp_path)
+    file = tmp_path / "000.json"
+    data = json.loads(file.read_text())
+    data["shapes"][0]["points"] = [[1, 2], [3, 4]]
+    file.write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=r"at least 6 .*key shapes\[0\]\.points"):
+        list(read_labelme(tmp_path, tmp_path))
+
+
+def test_labelme_no_files_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"expected \*\.json files"):
+        list(read_labelme(tmp_path, tmp_path))
+
+
+def test_cvat_other_format_says_which_is_expected(tmp_path):
+    file = tmp_path / "a.xml"
+    file.write_text("<annotation><filename>a</filename></annotation>")
+    with pytest.raises(AnnotationError, match=r'"CVAT for video 1.1".*got <annotation>'):
+        list(read_cvat(file))
+
+
+def test_cvat_runs_that_do_not_fill_their_box_name_track_and_frame(tmp_path):
+    file = tmp_path / "a.xml"
+    toy.write_cvat(file)
+    file.write_text(file.read_text().replace('rle="0, 16"', 'rle="0, 15"', 1))
+    with pytest.raises(AnnotationError, match=r"15 pixels for 4x4.*key track 0, frame 0"):
+        list(read_cvat(file))
+
+
+def test_cvat_frame_list_of_another_length_is_an_error(tmp_path):
+    toy.write_cvat(tmp_path / "a.xml")
+    with pytest.raises(AnnotationError, match="expected 3 frames as the task has, got 1"):
+        list(read_cvat(tmp_path / "a.xml", ["x.png"]))
+
+
+def test_mask_folders_mask_without_frame_is_an_error(tmp_path):
+    toy.write_mask_folders(tmp_path)
+    folder = tmp_path / "drive" / "masks" / "car_1" / "visible"
+    (folder / "000.png").rename(folder / "010.png")
+    with pytest.raises(AnnotationError, match=r"a frame named 010, got none.*010\.png"):
+        list(read_mask_folders(tmp_path, tmp_path))
+
+
+def test_mask_folders_folder_without_number_is_an_error(tmp_path):
+    toy.write_mask_folders(tmp_path)
+    (tmp_path / "drive" / "masks" / "lorry").mkdir()
+    with pytest.raises(AnnotationError, match="<category>_<number>, got 'lorry'"):
+        list(read_mask_folders(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("track_id", "track_id or instance_id"), ("category_id", "a listed category_id, got None")],
+)
+def test_coco_annotation_without_key_names_it(tmp_path, key, message):
+    toy.write_coco(tmp_path / "a.json")
+    data = json.loads((tmp_path / "a.json").read_text())
+    del data["annotations"][3][key]
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=f"{message}.*annotation 4"):
+        list(read_coco_frames(tmp_path / "a.json", tmp_path, tmp_path))
+
+
+def test_coco_truncated_rle_is_an_error(tmp_path):
+    toy.write_coco(tmp_path / "a.json")
+    data = json.loads((tmp_path / "a.json").read_text())
+    data["annotations"][0]["visible_segm"] = {"size": [8, 12], "counts": "9`"}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match="annotation 1, key visible_segm"):
+        list(read_coco_frames(tmp_path / "a.json", tmp_path, tmp_path))

@@ -1,0 +1,220 @@
+"""Time a whole model with the compiled ops and with the references, each in its own process.
+
+Run as a script with a JSON of settings as its argument, it is that process: it prints one JSON
+line and writes the visible logits of the last clip to a file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+PATHS = {"compiled": "", "reference": "reference"}
+"""What the two processes have in ``AMODAL2_OPS``."""
+
+
+class OpTimer(TorchDispatchMode):
+    """Adds up the time inside each op of amodal2; the stock functions that it calls count too."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__()
+        self.clock = clock
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace != "amodal2":
+            return func(*args, **(kwargs or {}))
+        start = self.clock()
+        result = func(*args, **(kwargs or {}))
+        self.seconds[func._schema.name.removeprefix("amodal2::")] += self.clock() - start
+        return result
+
+
+@contextmanager
+def timed_modules(model: nn.Module, clock: Callable[[], float]) -> Iterator[dict[str, float]]:
+    """Yield the seconds inside the modules of the upper two levels, which fill as they run."""
+    seconds: defaultdict[str, float] = defaultdict(float)
+    starts: dict[str, float] = {}
+    hooks = []
+    for name, module in model.named_modules():
+        if not name or name.count(".") > 1 or name.startswith("backbone."):
+            continue
+
+        def before(module: nn.Module, inputs: Any, name: str = name) -> None:
+            starts[name] = clock()
+
+        def after(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            seconds[name] += clock() - starts[name]
+
+        hooks += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
+    try:
+        yield seconds
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def run_video(model: Any, frames: Tensor) -> Tensor:
+    """Run the model clip by clip and return the visible logits of the last one."""
+    state = model.start()
+    for clip in frames.split(model.clip_len):
+        output, state = model.forward_clip(clip, state)
+    model.class_scores(state)
+    return output.visible_logits
+
+
+def run_child(settings: dict[str, Any]) -> None:
+    """Measure the model of the settings in this process."""
+    from measure import read_clock, reset_peak_resident, resident_memory  # beside this script
+
+    from amodal2 import model_zoo
+    from amodal2.config import get_cfg
+    from amodal2.ops import C_REASON
+
+    torch.set_num_threads(settings["threads"])
+    torch.manual_seed(0)
+    cfg = get_cfg()
+    cfg.merge_from_file(settings["config_file"])
+    cfg.merge_from_list([*settings["opts"], "MODEL.DEVICE", settings["device"]])
+    model = model_zoo.load_model(cfg)
+    device = model.device
+
+    def clock() -> float:
+        return read_clock(device, settings["cpu_time"])
+
+    frames = torch.rand(settings["frames"], 3, *settings["size"]) * 255
+    with torch.inference_mode():
+        if device.type == "cuda":
+            run_video(model, frames)
+            torch.cuda.reset_peak_memory_stats(device)
+            base = torch.cuda.memory_allocated(device) / 1e6
+            logits = run_video(model, frames)
+            peak = torch.cuda.max_memory_allocated(device) / 1e6
+        else:
+            reset_peak_resident()
+            base = resident_memory("VmRSS")
+            logits = run_video(model, frames)
+            peak = resident_memory("VmHWM")
+        seconds = []
+        for _ in range(settings["rounds"]):
+            start = clock()
+            run_video(model, frames)
+            seconds.append(clock() - start)
+        with timed_modules(model, clock) as modules, OpTimer(clock) as ops:
+            start = clock()
+            run_video(model, frames)
+            total = clock() - start
+    torch.save(logits.cpu(), settings["logits"])
+    result = {
+        "ops": C_REASON,
+        "seconds_per_frame": median(seconds) / settings["frames"],
+        "peak_mb": peak,
+        "model_mb": base,
+        "timed_s": total,
+        "modules_s": dict(modules),
+        "ops_s": dict(ops.seconds),
+    }
+    sys.stdout.write("\n" + json.dumps(result) + "\n")
+
+
+def measure_path(path: str, args: argparse.Namespace, logits: Path) -> dict[str, Any]:
+    """Start the process of one path and read its line.
+
+    Raises:
+        RuntimeError: if the process fails; what it said is on stderr.
+    """
+    names = ("device", "threads", "config_file", "opts", "frames", "rounds", "size", "cpu_time")
+    settings = {name: getattr(args, name) for name in names} | {"logits": str(logits)}
+    root = str(Path(__file__).resolve().parents[2])
+    search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "AMODAL2_OPS": PATHS[path], "PYTHONPATH": search}
+    # Detectron2 calls a function that torch deprecates.
+    quiet = ["-W", "ignore::FutureWarning"]
+    command = [sys.executable, *quiet, __file__, json.dumps(settings)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"inference: the process of the {path} path failed: {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def compare(args: argparse.Namespace) -> dict[str, Any]:
+    """Run both processes, print the tables and return all numbers.
+
+    The Amdahl bound is the reference's time over its time outside the ops: what ops that cost
+    nothing would give.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = {path: Path(folder) / f"{path}.pt" for path in PATHS}
+        paths = {path: measure_path(path, args, files[path]) for path in PATHS}
+        ours, theirs = (torch.load(files[path]) for path in PATHS)
+    scale = float(theirs.abs().max()) or 1.0
+    reference = paths["reference"]
+    outside = reference["timed_s"] - sum(reference["ops_s"].values())
+    report = {
+        "config": args.config_file,
+        "size": list(args.size),
+        "frames": args.frames,
+        "paths": paths,
+        "ratio": reference["seconds_per_frame"] / paths["compiled"]["seconds_per_frame"],
+        "amdahl_bound": reference["timed_s"] / outside,
+        "difference": float((ours - theirs).abs().max()) / scale,
+    }
+    show(report)
+    return report
+
+
+def show(report: dict[str, Any]) -> None:
+    """Print frames per second and memory, then the seconds per frame of ops and modules."""
+    row = "{:<44} {:>12} {:>12} {:>8}"
+    paths, frames = report["paths"], report["frames"]
+    compiled, reference = paths["compiled"], paths["reference"]
+
+    def line(label: str, ours: float, theirs: float, digits: int = 3) -> str:
+        ratio = f"{theirs / ours:.2f}x" if ours > 1e-9 else "-"
+        return row.format(label, f"{ours:.{digits}f}", f"{theirs:.{digits}f}", ratio)
+
+    height, width = report["size"]
+    lines = [
+        f"{report['config']}, {frames} frames of {height}x{width}",
+        row.format("", "compiled", "reference", "ratio"),
+        row.format(
+            "frames/s",
+            f"{1 / compiled['seconds_per_frame']:.3f}",
+            f"{1 / reference['seconds_per_frame']:.3f}",
+            f"{report['ratio']:.2f}x",
+        ),
+        line("peak memory, MB", compiled["peak_mb"], reference["peak_mb"], 0),
+        "seconds per frame",
+    ]
+    for kind in ("ops_s", "modules_s"):
+        for name, seconds in reference[kind].items():
+            if seconds > 0.005 * reference["timed_s"]:
+                ours = compiled[kind].get(name, 0.0)
+                indent = "  " * (1 + name.count("."))
+                label = f"{indent}op {name}" if kind == "ops_s" else f"{indent}{name}"
+                lines.append(line(label, ours / frames, seconds / frames))
+    rest = [p["timed_s"] - sum(p["ops_s"].values()) for p in (compiled, reference)]
+    lines.append(line("  everything but the ops", rest[0] / frames, rest[1] / frames))
+    lines.append(
+        f"bound of Amdahl with ops that cost nothing: {report['amdahl_bound']:.2f}x; "
+        f"largest difference of the mask logits: {report['difference']:.1e} of their magnitude"
+    )
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    run_child(json.loads(sys.argv[1]))
