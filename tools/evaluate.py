@@ -14,9 +14,18 @@ import logging
 import sys
 from collections.abc import Callable
 
+from amodal2.evaluation.completion import (
+    DEFAULT_PROTOCOLS,
+    CompletionReport,
+    evaluate_completions,
+)
+from amodal2.evaluation.image_predictions import load_record_lists
+from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
+from amodal2.evaluation.image_report import ImageReport
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.report import VideoReport
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
+from amodal2.structures.image_json import read_image_json
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.logging import setup_logging
 
@@ -37,7 +46,37 @@ def evaluate_video(args: argparse.Namespace) -> VideoReport:
     )
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], VideoReport]] = {"video": evaluate_video}
+def evaluate_image(args: argparse.Namespace) -> ImageReport:
+    """AP and AR of amodal, visible and invisible masks and boxes of images."""
+    return evaluate_images(
+        read_image_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid),
+        load_record_lists(args.pred),
+        protocol=args.protocol[0] if args.protocol else "coco",
+        options=ImageOptions(
+            class_agnostic=args.class_agnostic,
+            occlusion=("cocoa",) if args.occlusion_bins else (),
+        ),
+        file=args.pred[0] if len(args.pred) == 1 else None,
+    )
+
+
+def evaluate_completion(args: argparse.Namespace) -> CompletionReport:
+    """Mean IoU of completed masks, of images or videos by what the ground truth holds."""
+    with open(args.gt, "rb") as file:
+        read = read_video_json if b'"videos"' in file.read() else read_image_json
+    return evaluate_completions(
+        read(args.gt, strict=args.strict, skip_invalid=args.skip_invalid),
+        load_record_lists(args.pred),
+        protocols=args.protocol or DEFAULT_PROTOCOLS,
+        file=args.pred[0] if len(args.pred) == 1 else None,
+    )
+
+
+TASKS: dict[str, Callable[[argparse.Namespace], VideoReport | ImageReport | CompletionReport]] = {
+    "video": evaluate_video,
+    "image": evaluate_image,
+    "completion": evaluate_completion,
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,6 +92,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="prediction lists, tracks.json files, or folders with tracks.json files",
     )
     parser.add_argument("--task", choices=sorted(TASKS), default="video", help="what is scored")
+    parser.add_argument(
+        "--protocol",
+        nargs="+",
+        help="image: coco, cocoa or kins; completion: one or more mIoU rules",
+    )
     parser.add_argument("--output", help="also write the report to this JSON file")
     parser.add_argument("--csv", help="also write the report to this CSV file")
     parser.add_argument(

@@ -8,6 +8,7 @@ looks wrong becomes a note. Masks reach the C code only after their runs were ch
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
@@ -29,6 +30,33 @@ BOX_KEYS = {"amodal": "bbox", "visible": "visible_bbox"}
 """Kind of box -> key of the predictions."""
 
 Record = dict[str, Any]
+
+
+def load_record_lists(paths: Iterable[str | Path]) -> list[Any]:
+    """Read JSON lists of prediction records and join them; the records are not checked here.
+
+    Args:
+        paths: files.
+
+    Raises:
+        FileNotFoundError: if a file does not exist.
+        AnnotationError: if a file holds no JSON list.
+    """
+    records: list[Any] = []
+    for path in map(Path, paths):
+        try:
+            content = json.loads(path.read_bytes())
+        except ValueError as error:
+            raise AnnotationError(
+                f"load_record_lists: expected JSON, got {error}", file=path
+            ) from error
+        if not isinstance(content, list):
+            raise AnnotationError(
+                f"load_record_lists: expected a list of records, got {type(content).__name__}",
+                file=path,
+            )
+        records += content
+    return records
 
 
 def check_image_predictions(

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from amodal2.evaluation.image_predictions import check_image_predictions
+from amodal2.evaluation.image_predictions import check_image_predictions, load_record_lists
 from amodal2.structures.rle import rle_area
 from amodal2.utils.errors import AnnotationError
 from tests.structures.toy_images import found, image_dataset, thing
@@ -83,3 +83,17 @@ def test_check_image_predictions_without_masks_is_refused(tmp_path, record):
 def test_check_image_predictions_record_that_is_no_object_is_named(tmp_path):
     with pytest.raises(AnnotationError, match="expected an object, got 5"):
         check_image_predictions([GOOD, 5], image_dataset(tmp_path, thing(1)))
+
+
+def test_load_record_lists_joins_the_files(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_text(f'["{name}"]')
+    assert load_record_lists([tmp_path / "a", tmp_path / "b"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "expected JSON"), ("{}", "list of records")])
+def test_load_record_lists_other_content_is_named(tmp_path, text, message):
+    (tmp_path / "a").write_text(text)
+    with pytest.raises(AnnotationError, match=message) as caught:
+        load_record_lists([tmp_path / "a"])
+    assert caught.value.file == str(tmp_path / "a")
