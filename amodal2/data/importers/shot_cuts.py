@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -78,7 +79,7 @@ def split_at_cuts(
 
 def _split(video: SourceVideo, cuts: list[int]) -> Iterator[SourceVideo]:
     borders = [0, *cuts, len(video.file_names)]
-    for number, (start, stop) in enumerate(zip(borders, borders[1:], strict=False), start=1):
+    for number, (start, stop) in enumerate(pairwise(borders), start=1):
         shot = SourceVideo(
             f"{video.name} (shot {number})",
             video.height,
