@@ -5,8 +5,8 @@ The file has the layout of video datasets, with these differences. A track has `
 ``bboxes`` and ``areas`` are those of visible masks where there are any; ``visible_bboxes``,
 ``visibilities`` and ``out_of_frame`` are what the source says, per frame. A video has
 ``image_ids``, ``neg_category_ids`` and ``not_exhaustive_category_ids``, a category what LVIS says
-of it (``frequency``). Ids of videos, images and categories are those of the source, since predictions
-refer to them; tracks are numbered from 1.
+of it (``frequency``). Ids of videos, images and categories are those of the source, since
+predictions refer to them; tracks are numbered from 1.
 """
 
 from __future__ import annotations
