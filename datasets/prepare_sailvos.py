@@ -20,7 +20,7 @@ from amodal2.data.importers.command import PROBLEMS, convert_videos
 from amodal2.data.importers.sailvos import CLASS_AGNOSTIC, read_sailvos
 from amodal2.data.importers.shot_cuts import CONTENT_THRESHOLD, split_at_cuts
 from amodal2.data.importers.video_import import SourceVideo
-from amodal2.utils.errors import AnnotationError, MissingDependencyError
+from amodal2.utils.errors import AnnotationError
 
 SPLITS = ("train", "val")
 SEQUENCES = 21_237
@@ -104,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         names = None if args.names is None else read_names(args.names)
         reports = [convert(args, split, names) for split in args.split]
-    except (*PROBLEMS, MissingDependencyError) as error:
+    except PROBLEMS as error:
         logger.error("prepare_sailvos: %s", error)
         return 2
     if not all(reports):

@@ -12,9 +12,10 @@ from amodal2.data.importers.image_import import ImageImport, SourceImage
 from amodal2.data.importers.video_import import SourceVideo, VideoImport
 from amodal2.structures.image_json import read_image_json
 from amodal2.structures.video_json import VideoDataset, read_video_json
+from amodal2.utils.errors import MissingDependencyError, VideoError
 
-PROBLEMS = (ValueError, OSError)
-"""What readers raise at input that they cannot take."""
+PROBLEMS = (ValueError, OSError, VideoError, MissingDependencyError)
+"""What readers raise at input that they cannot take, or for want of an optional library."""
 
 
 def convert_videos(

@@ -45,7 +45,7 @@ def read_sailvos(
         names: category id -> name; None makes every object an "object".
 
     Yields:
-        SourceVideo: in the order of their first records, named by their first image.
+        SourceVideo: in the order of their first records, named by first image and first record.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -110,7 +110,7 @@ def _read_video(
     files = [
         (Path(frames) / str(name).lstrip("/")).as_posix() for name in first["image_file_names"]
     ]
-    name = f"{first['image_file_names'][0]} ({first['image_ids'][0]})"
+    name = f"{first['image_file_names'][0]} (record {indices[0]})"
     video = SourceVideo(name, *size, files)
     for index in indices:
         record = records[index]

@@ -105,6 +105,14 @@ def test_prepare_sailvos_writes_both_splits_and_compares_counts(tmp_path, caplog
     assert dataset.annotations[0]["occlusion_rates"][0] == pytest.approx(1 / 3)
 
 
+def test_prepare_sailvos_windows_may_share_their_first_frame(tmp_path):
+    other = record(8, 5)
+    other["image_ids"] = [*other["image_ids"][:-1], 999]
+    write(tmp_path, [record(7, 3), other])
+    assert run("prepare_sailvos", "--root", tmp_path, "--split", "train") == 0
+    assert len(read_video_json(tmp_path / "train.json").videos) == 2
+
+
 def test_prepare_sailvos_names_keep_the_order_of_ids(tmp_path):
     write(tmp_path, [record(7, 30), record(8, 5)])
     (tmp_path / "names.json").write_text(json.dumps({"30": "car", "5": "person"}))
