@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from amodal2.data.importers.video_import import SourceVideo
-from amodal2.structures.rle import to_rle, validate_rle
+from amodal2.structures.rle import find_invalid_rles, to_rle
 from amodal2.utils.errors import AnnotationError
 
 CLASS_AGNOSTIC = "object"
@@ -152,12 +152,17 @@ def _add_masks(
 ) -> None:
     size = video.height, video.width
     for key, kind in _KINDS.items():
+        rles = []
         for frame, mask in enumerate(record[key]):
             try:
-                rle = to_rle(mask, *size)
-                validate_rle(rle, size)
+                rles.append(to_rle(mask, *size))
             except ValueError as error:
                 raise AnnotationError(
                     f"read_sailvos: {error}", file=path, key=f"{place}.{key}[{frame}]"
                 ) from error
+        for frame, problem in find_invalid_rles(rles, [size] * LENGTH).items():
+            raise AnnotationError(
+                f"read_sailvos: {problem}", file=path, key=f"{place}.{key}[{frame}]"
+            )
+        for frame, rle in enumerate(rles):
             setattr(video.masks(record["obj_id"], category, frame), kind, rle)
