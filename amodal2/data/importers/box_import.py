@@ -156,6 +156,8 @@ class BoxImport:
         """
         if not self._tracks:
             raise AnnotationError("import: expected at least one track, got none", file=path)
+        used = {track["category_id"] for track in self._tracks}
+        self.report["categories with tracks"] = len(used)
         categories = [self.categories[key] for key in sorted(self.categories)]
         write_json(
             path,

@@ -204,6 +204,7 @@ def test_prepare_tao_amodal_writes_boxes_beyond_the_frame_and_masks(tmp_path, ca
     assert run("prepare_tao_amodal", file, "--masks", masks, "--out", out) == 0
     assert "videos: 988 published, 1 found" in caplog.text
     assert "2 boxes beyond the frame" in caplog.text
+    assert "2 categories with tracks" in caplog.text
     assert "1 masks left out, outside their amodal box" in caplog.text
     dataset = read_video_json(out, strict=True)
     one, other = dataset.annotations
