@@ -54,6 +54,8 @@ REQUIREMENTS = [
 ]
 TEST_REQUIREMENTS = ["pytest>=8.2", "pytest-xdist>=3.5"]
 EXTRAS = {
+    # The build of PySceneDetect that needs no windows; the other one brings OpenCV with them.
+    "datasets": ["scenedetect-headless>=0.7"],
     "test": TEST_REQUIREMENTS,
     "dev": [*TEST_REQUIREMENTS, "mypy>=1.13", "pre-commit>=3.5", "ruff>=0.8"],
 }

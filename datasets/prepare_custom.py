@@ -14,6 +14,7 @@ import argparse
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from amodal2.data.importers import (
     read_mask_folders,
 )
 from amodal2.data.importers.command import convert_videos
+from amodal2.data.importers.shot_cuts import CONTENT_THRESHOLD, split_at_cuts
 from amodal2.utils.frames import list_images
 
 
@@ -67,6 +69,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--visible-only", action="store_true", help="the source has no amodal masks at all"
     )
+    parser.add_argument(
+        "--split-cuts",
+        type=float,
+        nargs="?",
+        const=CONTENT_THRESHOLD,
+        metavar="THRESHOLD",
+        help="split videos at camera cuts, found by PySceneDetect (threshold "
+        f"{CONTENT_THRESHOLD:g}); an object is another one after a cut",
+    )
     return parser
 
 
@@ -74,13 +85,25 @@ def main(arguments: list[str] | None = None) -> int:
     """Convert; return the exit status."""
     args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return convert_videos(
-        lambda: read_videos(args),
+    logger = logging.getLogger("prepare_custom")
+    report: Counter[str] = Counter()
+
+    def read() -> Iterator[SourceVideo]:
+        videos = read_videos(args)
+        if args.split_cuts is None:
+            return videos
+        return split_at_cuts(videos, args.out.parent, report, args.split_cuts)
+
+    status = convert_videos(
+        read,
         args.out,
-        logging.getLogger("prepare_custom"),
+        logger,
         categories=args.categories,
         visible_only=args.visible_only,
     )
+    for what, count in report.items():
+        logger.info("%10d %s", count, what)
+    return status
 
 
 if __name__ == "__main__":

@@ -12,24 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from amodal2.utils.errors import CheckpointError
-
-_SAFE_GLOBALS = {
-    ("_codecs", "encode"),
-    ("builtins", "set"),
-    ("builtins", "frozenset"),
-    ("builtins", "bytearray"),
-    ("builtins", "complex"),
-    ("builtins", "slice"),
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy.core.numeric", "_frombuffer"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-    ("numpy._core.numeric", "_frombuffer"),
-}
+from amodal2.utils.pickles import load_plain_pickle
 
 # What the three formats raise on truncated files, other contents, or forbidden objects.
 _DAMAGED = (
@@ -44,30 +27,6 @@ _DAMAGED = (
     TypeError,
     ValueError,
 )
-
-
-class ArrayUnpickler(pickle.Unpickler):
-    """Unpickler that knows NumPy arrays and plain containers, and refuses everything else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Look up a global of the pickle stream.
-
-        Args:
-            module: dotted module name.
-            name: attribute of the module.
-
-        Returns:
-            The object, if it is one of the harmless ones.
-
-        Raises:
-            UnpicklingError: for any other.
-        """
-        module = {"__builtin__": "builtins"}.get(module, module)
-        if (module, name) not in _SAFE_GLOBALS:
-            raise pickle.UnpicklingError(
-                f"ArrayUnpickler: expected arrays and plain containers, got {module}.{name}"
-            )
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
@@ -114,8 +73,7 @@ def _read_torch(path: Path) -> Any:
 
 
 def _read_pickle(path: Path) -> Any:
-    with path.open("rb") as file:
-        data = ArrayUnpickler(file, encoding="latin1").load()
+    data = load_plain_pickle(path)
     if not isinstance(data, dict) or isinstance(data.get("model"), dict):
         return data
     blobs = data.get("blobs", data)

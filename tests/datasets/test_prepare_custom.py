@@ -1,6 +1,7 @@
 import importlib.util
 import json
 import logging
+import sys
 
 import pytest
 
@@ -52,3 +53,39 @@ def test_main_bad_input_ends_with_status_two_and_writes_nothing(script, tmp_path
     out = tmp_path / "o.json"
     assert script.main(["coco", str(tmp_path / "a.json"), "--out", str(out)]) == 2
     assert not out.exists()
+
+
+def test_main_splits_at_cuts_when_asked(script, tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    asked = []
+
+    def find_cuts(frames, threshold):
+        asked.append((len(list(frames)), threshold))
+        return [2]
+
+    monkeypatch.setattr("amodal2.data.importers.shot_cuts.find_cuts", find_cuts)
+    toy.write_labelme(tmp_path / "drive")
+    out = tmp_path / "train.json"
+    arguments = ["labelme", str(tmp_path / "drive"), "--out", str(out), "--split-cuts", "30"]
+    assert script.main(arguments) == 0
+    assert asked == [(toy.FRAMES, 30.0)]
+    dataset = read_video_json(out)
+    assert [video["length"] for video in dataset.videos] == [2, 1]
+    assert "1 camera cuts at which videos were split" in caplog.text
+
+
+def test_main_cuts_without_the_library_end_with_status_two(script, tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scenedetect", None)
+    toy.write_labelme(tmp_path / "drive")
+    out = tmp_path / "train.json"
+    assert script.main(["labelme", str(tmp_path / "drive"), "--out", str(out), "--split-cuts"]) == 2
+    assert "pip install 'amodal2[datasets]'" in caplog.text
+    assert not out.exists()
+
+
+def test_main_cuts_need_the_frames(script, tmp_path, caplog):
+    pytest.importorskip("scenedetect")
+    toy.write_cvat(tmp_path / "a.xml")
+    out = str(tmp_path / "o.json")
+    assert script.main(["cvat", str(tmp_path / "a.xml"), "--out", out, "--split-cuts"]) == 2
+    assert "expected an image file" in caplog.text

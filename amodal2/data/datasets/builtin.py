@@ -7,11 +7,27 @@ import os
 from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 
-VIDEO_DATASETS: dict[str, tuple[str, str, dict[int, str]]] = {
+_CLASS_AGNOSTIC = {1: "object"}
+
+VIDEO_DATASETS: dict[str, tuple[str, str, dict[int, str] | None]] = {
     "aquarium_v1_amodal_train": ("aquarium/train.json", "aquarium", AQUARIUM_CATEGORIES),
     "aquarium_v1_amodal_val": ("aquarium/val.json", "aquarium", AQUARIUM_CATEGORIES),
+    "fishbowl_v1_amodal_train": ("fishbowl/train.json", "fishbowl", None),
+    "fishbowl_v1_amodal_val": ("fishbowl/val.json", "fishbowl", None),
+    "fishbowl_v1_amodal_test": ("fishbowl/test.json", "fishbowl", None),
+    "movid_a_amodal_train": ("movid_a/train.json", "movid_a", _CLASS_AGNOSTIC),
+    "movid_a_amodal_test": ("movid_a/test.json", "movid_a", _CLASS_AGNOSTIC),
+    "ovis_v1_train": ("ovis/train.json", "ovis", None),
+    "sailvos_25f_amodal_train": ("sailvos/train.json", "sailvos", None),
+    "sailvos_25f_amodal_val": ("sailvos/val.json", "sailvos", None),
+    "ytvis_2019_train": ("ytvis_2019/train.json", "ytvis_2019", None),
+    "ytvis_2021_train": ("ytvis_2021/train.json", "ytvis_2021", None),
 }
-"""Dataset name -> (annotation file and folder of its frame paths below the root, categories)."""
+"""Dataset name -> (annotation file and folder of its frame paths below the root, categories).
+
+Categories are None where the preparation's options or the file decide them; then the metadata have
+class names once the file has been read. Names without ``_amodal`` have visible masks only.
+"""
 
 
 def datasets_root() -> str:

@@ -3,7 +3,9 @@
 Every format has a reader that yields one :class:`SourceVideo` after the other; :class:`VideoImport`
 applies the rules of the schema to them, counts what it changes or drops, and writes the file. The
 readers: ``labelme``, ``cvat``, ``coco_frames`` (COCO per frame with track ids), ``mask_folders`` of
-annotation tools; ``fishbowl``, ``movid_a`` of datasets.
+annotation tools; ``fishbowl``, ``fishbowl_savos``, ``movid_a``, ``sailvos``, ``ytvis``,
+``kins_video_car`` of datasets. Images go through ``image_import``, amodal boxes through
+``box_import`` instead.
 """
 
 from amodal2.data.importers.coco_frames import read_coco_frames

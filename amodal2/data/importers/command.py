@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from amodal2.data.importers.box_import import BoxImport, BoxVideo
 from amodal2.data.importers.image_import import ImageImport, SourceImage
 from amodal2.data.importers.video_import import SourceVideo, VideoImport
 from amodal2.structures.image_json import read_image_json
 from amodal2.structures.video_json import VideoDataset, read_video_json
+from amodal2.utils.errors import MissingDependencyError, VideoError
 
-PROBLEMS = (ValueError, OSError)
-"""What readers raise at input that they cannot take."""
+PROBLEMS = (ValueError, OSError, VideoError, MissingDependencyError)
+"""What readers raise at input that they cannot take, or for want of an optional library."""
 
 
 def convert_videos(
@@ -81,6 +83,36 @@ def convert_images(
     return 0
 
 
+def convert_boxes(
+    open_source: Callable[[BoxImport], Iterable[BoxVideo]],
+    out: Path,
+    logger: logging.Logger,
+    *,
+    published: dict[str, int],
+) -> int:
+    """Convert videos with amodal boxes and report what was counted and left out.
+
+    Args:
+        open_source: returns the videos of the source; sets the categories of the import that it is
+            given and may count in its report.
+        out: JSON file to write.
+        logger: where the report goes.
+        published: published counts by the names of the report, read when the source is; others are
+            warned about.
+
+    Returns:
+        int: exit status, 2 if the source cannot be read; then nothing is written.
+    """
+    collected = BoxImport()
+    if not _collect(collected, lambda: open_source(collected), out, logger):
+        return 2
+    dataset = read_video_json(out)
+    _report(collected, published, logger)
+    _warn_of_missing_frames(dataset, out.parent, logger)
+    logger.info("%s: %d categories", out, len(dataset.categories))
+    return 0
+
+
 T = TypeVar("T", contravariant=True)
 
 
@@ -104,7 +136,9 @@ def _collect(
 
 
 def _report(
-    collected: VideoImport | ImageImport, published: dict[str, int] | None, logger: logging.Logger
+    collected: VideoImport | ImageImport | BoxImport,
+    published: dict[str, int] | None,
+    logger: logging.Logger,
 ) -> None:
     for what, count in collected.report.items():
         if count:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import builtins
+import json
 import re
 
 import pytest
@@ -11,11 +13,58 @@ from amodal2.data.datasets import builtin
 @pytest.mark.parametrize("name", builtin.VIDEO_DATASETS)
 def test_video_datasets_are_registered_under_the_naming_rule(name):
     assert name in DatasetCatalog.list()
-    assert re.fullmatch(r"[a-z0-9]+_[a-z0-9]+_amodal_[a-z]+", name)
+    assert re.fullmatch(r"[a-z0-9]+_[a-z0-9]+(_amodal)?_[a-z]+", name)
     json_file, frames, categories = builtin.VIDEO_DATASETS[name]
     assert MetadataCatalog.get(name).json_file.endswith(json_file)
     assert MetadataCatalog.get(name).root.endswith(frames)
-    assert MetadataCatalog.get(name).thing_classes == list(categories.values())
+    known = MetadataCatalog.get(name).get("thing_classes")
+    assert known == (None if categories is None else list(categories.values()))
+
+
+def test_only_datasets_without_public_amodal_masks_are_named_without_amodal():
+    names = {name for name in builtin.VIDEO_DATASETS if "_amodal_" not in name}
+    assert names == {"ovis_v1_train", "ytvis_2019_train", "ytvis_2021_train"}
+
+
+@pytest.fixture
+def all_rows(tmp_path):
+    """Yield a root and all rows under other names, so that they can be registered."""
+    rows = {f"toy_{name}": row for name, row in builtin.VIDEO_DATASETS.items()}
+    yield tmp_path, rows
+    for name in rows:
+        DatasetCatalog.pop(name, None)
+        MetadataCatalog.pop(name, None)
+
+
+def test_register_builtin_datasets_reads_no_file(monkeypatch, all_rows):
+    root, rows = all_rows
+    opened = []
+    for row in rows.values():  # what is no JSON would be an error if it were read
+        (root / row[0]).parent.mkdir(exist_ok=True)
+        (root / row[0]).write_text("{")
+    monkeypatch.setattr(builtin, "VIDEO_DATASETS", rows)
+    monkeypatch.setattr(builtins, "open", lambda *args, **kwargs: opened.append(args))
+    monkeypatch.setattr("pathlib.Path.read_bytes", opened.append)
+    builtin.register_builtin_datasets(str(root))
+    monkeypatch.undo()
+    assert opened == []
+    with pytest.raises(ValueError, match="expected JSON"):
+        DatasetCatalog.get("toy_fishbowl_v1_amodal_test")
+
+
+def test_row_without_categories_takes_them_from_the_file(monkeypatch, all_rows):
+    root, rows = all_rows
+    monkeypatch.setattr(builtin, "VIDEO_DATASETS", rows)
+    builtin.register_builtin_datasets(str(root))
+    mask = {"size": [2, 3], "counts": [1, 2, 3]}
+    video = {"id": 1, "width": 3, "height": 2, "length": 1, "file_names": ["v/0.png"]}
+    track = {"id": 1, "video_id": 1, "category_id": 7, "segmentations": [mask]}
+    data = {"videos": [video], "annotations": [track], "categories": [{"id": 7, "name": "eel"}]}
+    (root / "fishbowl").mkdir()
+    (root / "fishbowl" / "val.json").write_text(json.dumps(data))
+    (entry,) = DatasetCatalog.get("toy_fishbowl_v1_amodal_val")
+    assert entry["file_names"] == [str(root / "fishbowl" / "v" / "0.png")]
+    assert MetadataCatalog.get("toy_fishbowl_v1_amodal_val").thing_classes == ["eel"]
 
 
 def test_datasets_root_follows_the_environment(monkeypatch):

@@ -1,11 +1,13 @@
 import logging
 
 import numpy as np
+import pytest
 
 from amodal2.data.importers import ObjectMasks, SourceVideo
 from amodal2.data.importers.command import convert_videos
 from amodal2.structures.rle import encode_mask
 from amodal2.structures.video_json import read_video_json
+from amodal2.utils.errors import MissingDependencyError, VideoError
 
 LOGGER = logging.getLogger("prepare_test")
 
@@ -25,9 +27,10 @@ def test_convert_videos_reports_counts_and_differences_to_published(tmp_path, ca
     assert len(read_video_json(tmp_path / "a.json").annotations) == 1
 
 
-def test_convert_videos_unreadable_source_writes_nothing(tmp_path, caplog):
+@pytest.mark.parametrize("kind", [ValueError, OSError, VideoError, MissingDependencyError])
+def test_convert_videos_unreadable_source_writes_nothing(tmp_path, caplog, kind):
     def broken():
-        raise ValueError("read_x: expected y, got z")
+        raise kind("read_x: expected y, got z")
 
     assert convert_videos(broken, tmp_path / "a.json", LOGGER) == 2
     assert "prepare_test: read_x: expected y, got z" in caplog.text
