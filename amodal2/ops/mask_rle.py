@@ -64,9 +64,9 @@ def mask_rle(
         raise ValueError(f"mask_rle: expected masks [N, H, W], got {list(masks.shape)}")
     height, width = frame or (masks.shape[1], masks.shape[2])
     text, offsets = torch.ops.amodal2.mask_rle(masks, (height, width), origin)
-    string = text.cpu().numpy().tobytes().decode("ascii")
+    chars = text.cpu().numpy().data
     return [
-        {"size": [height, width], "counts": string[start:stop]}
+        {"size": [height, width], "counts": str(chars[start:stop], "ascii")}
         for start, stop in pairwise(offsets.tolist())
     ]
 
