@@ -64,9 +64,9 @@ def mask_rle(
         raise ValueError(f"mask_rle: expected masks [N, H, W], got {list(masks.shape)}")
     height, width = frame or (masks.shape[1], masks.shape[2])
     text, offsets = torch.ops.amodal2.mask_rle(masks, (height, width), origin)
-    string = text.cpu().numpy().tobytes().decode("ascii")
+    chars = text.cpu().numpy().data
     return [
-        {"size": [height, width], "counts": string[start:stop]}
+        {"size": [height, width], "counts": str(chars[start:stop], "ascii")}
         for start, stop in pairwise(offsets.tolist())
     ]
 
@@ -161,43 +161,41 @@ def _encode_reference(
 ) -> tuple[Tensor, Tensor]:
     """Find where neighbouring pixels differ and write the distances of these places."""
     _check_masks(masks, frame, origin)
-    count, (height, width) = len(masks), frame
-    padded = F.pad((masks != 0).transpose(1, 2), (1, 1))  # every run ends in its column
-    owner, column, row = (padded[:, :, 1:] != padded[:, :, :-1]).nonzero(as_tuple=True)
-    place = (origin[1] + column) * height + origin[0] + row
-    # A run through the frame's lower edge goes on in the next column.
-    joined = (place[1:] == place[:-1]) & (owner[1:] == owner[:-1])
-    kept = place < height * width
-    kept[1:] &= ~joined
-    kept[:-1] &= ~joined
-    owner, place = owner[kept], place[kept]
-    last = (owner.bincount(minlength=count) + 1).cumsum(0) - 1  # index of each mask's last run
-    bounds = place.new_full((len(place) + count,), height * width)
-    bounds[torch.arange(len(place), device=place.device) + owner] = place
-    runs = bounds.diff(prepend=bounds.new_zeros(1))
-    runs[last[:-1] + 1] = bounds[last[:-1] + 1]
-    return _write_numbers(runs, last)
+    (height, width), (top, left), pixels = frame, origin, frame[0] * frame[1]
+    gap = int(masks.shape[1] < height)  # a row of background keeps lower columns apart
+    rows = masks.shape[1] + gap
+    line = F.pad((masks != 0).transpose(1, 2), (0, gap)).flatten(1)
+    line = F.pad(line, (1, 1))
+    changes = line[:, 1:] != line[:, :-1]
+    end = changes.shape[1]  # stands for the end of the frame, where every mask's last run ends
+    if (top + masks.shape[1], left + masks.shape[2]) == (height, width):
+        changes[:, end - 1 - gap :] = False
+    step = F.pad(changes, (0, 1), value=True).nonzero()[:, 1]
+    column, row = step // max(rows, 1), step % max(rows, 1)
+    place = torch.where(step == end, pixels, (left + column) * height + top + row)
+    last = (step == end).nonzero()[:, 0]
+    first = torch.cat([last.new_zeros(1), last + 1])[:-1]
+    runs = place.diff(prepend=place.new_zeros(1))
+    runs[first] = place[first]
+    return _write_numbers(runs, first, last)
 
 
-def _write_numbers(runs: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the texts of runs [R] of which ``last`` [N] are the last ones of their masks."""
-    first = torch.cat([last.new_zeros(1), last + 1])
-    numbers = runs.clone()
-    numbers[2:] -= runs[:-2]
-    for place in range(3):  # numbers that are written as they are
-        whole = (first[:-1] + place)[first[:-1] + place <= last]
-        numbers[whole] = runs[whole]
-    magnitude = torch.where(numbers < 0, ~numbers, numbers)
-    groups = torch.ones_like(numbers)
-    for bits in range(_GROUP_BITS, _GROUP_BITS * _MOST_GROUPS, _GROUP_BITS):
-        groups += magnitude >= 2 ** (bits - 1)
-    ends = groups.cumsum(0)
-    number = torch.arange(len(groups), device=groups.device).repeat_interleave(groups)
-    group = torch.arange(len(number), device=groups.device) - (ends - groups)[number]
-    chars = (numbers[number] >> (_GROUP_BITS * group)) & 31
-    chars += 32 * (group + 1 < groups[number])
-    offsets = torch.cat([ends.new_zeros(1), ends[last]])
-    return (chars + _FIRST_CHAR).byte(), offsets
+def _write_numbers(runs: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the texts of runs [R]; those of mask i are ``first[i]`` to ``last[i]``."""
+    device = runs.device
+    before = F.pad(runs, (2, 0))[: len(runs)]
+    # Three numbers are written as they are; behind a mask with fewer runs, the next one begins.
+    whole = first[:, None] + torch.arange(3, device=device)
+    before[whole.clamp(max=len(runs) - 1)] = 0
+    numbers = runs - before
+    bits = range(_GROUP_BITS - 1, _GROUP_BITS * (_MOST_GROUPS - 1), _GROUP_BITS)
+    limits = torch.tensor([2**bit for bit in bits], device=device)
+    groups = torch.bucketize(numbers ^ (numbers >> 63), limits, right=True) + 1
+    group = torch.arange(int(groups.max()) if len(groups) else 0, device=device)
+    chars = (numbers[:, None] >> (_GROUP_BITS * group)) & 31
+    chars += 32 * (group + 1 < groups[:, None]) + _FIRST_CHAR
+    offsets = F.pad(groups.cumsum(0)[last], (1, 0))
+    return chars[group < groups[:, None]].byte(), offsets
 
 
 @torch.library.impl(LIBRARY, "mask_rle_decode", "CompositeExplicitAutograd")

@@ -2,24 +2,23 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
-// The bits of eight bytes are read as those of one number; where the highest byte comes first, the
-// reference runs.
-#if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+// The loops use vector types of GCC and Clang and read the bits of eight bytes as those of one
+// number; elsewhere, and where the highest byte comes first, the reference runs.
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <bit>
-#include <memory>
 #include <numeric>
 #include <string>
 #include <tuple>
-#include <utility>
 #include <vector>
 
 #include "common/checks.h"
 #include "mask_rle/bit_columns.h"
 #include "mask_rle/rle_text.h"
+#include "mask_rle/run_ends.h"
+#include "mask_rle/text_buffer.h"
 
 namespace amodal2 {
 namespace {
@@ -47,30 +46,12 @@ void check_pixels(const char* op, const char* name, at::IntArrayRef size) {
 
 int64_t grain(int64_t pixels) { return std::max<int64_t>(1, kGrainPixels / (pixels + 1)); }
 
-// The texts of some masks. A vector would fill all memory with zeros when it grows.
-struct TextBuffer {
-  std::unique_ptr<uint8_t[]> bytes;
-  int64_t size = 0, capacity = 0;
-
-  // Returns the end of the texts, behind which there is room for as many runs.
-  uint8_t* reserve(int64_t runs) {
-    const int64_t needed = size + runs * kMostGroups;
-    if (capacity < needed) {
-      capacity = 4 * needed;
-      auto larger = std::make_unique_for_overwrite<uint8_t[]>(capacity);
-      std::copy_n(bytes.get(), size, larger.get());
-      bytes = std::move(larger);
-    }
-    return bytes.get() + size;
-  }
-};
-
 // Writes the runs of a mask, column by column.
 void write_runs(const uint64_t* words, const uint8_t* used, int64_t height, int64_t width,
                 const Place& place, TextBuffer& text) {
   const int64_t groups = count_words(height), last_rows = height - (groups - 1) * kWordBits;
   const bool joined = height == place.height;  // columns follow one another without a gap
-  RleWriter writer;
+  RunEnds ends(text);
   uint64_t carry = 0;
   for (int64_t column = 0; column < width; ++column) {
     if (!used[column] && !carry) continue;
@@ -78,24 +59,27 @@ void write_runs(const uint64_t* words, const uint8_t* used, int64_t height, int6
     for (int64_t group = 0; group < groups; ++group, start += kWordBits) {
       const uint64_t word = words[group * width + column];
       const int64_t rows = group + 1 == groups ? last_rows : kWordBits;
-      uint64_t changes = (word ^ (word << 1 | carry)) & (~0ull >> (kWordBits - rows));
+      const uint64_t changes = (word ^ (word << 1 | carry)) & (~0ull >> (kWordBits - rows));
       carry = word >> (rows - 1) & 1;
-      if (changes == 0) continue;
-      uint8_t* to = text.reserve(kWordBits);
-      RleWriter local = writer;  // its address is known to nobody, so it stays in registers
-      for (; changes != 0; changes &= changes - 1) {
-        to = local.end_run(start + std::countr_zero(changes), to);
-      }
-      writer = local;
-      text.size = to - text.bytes.get();
+      if (changes != 0) ends.add(start, changes);
     }
     const int64_t end = (place.left + column) * place.height + place.top + height;
     if (carry && (!joined || column + 1 == width) && end < place.pixels()) {
       carry = 0;
-      text.size = writer.end_run(end, text.reserve(1)) - text.bytes.get();
+      ends.add(end, 1);
     }
   }
-  text.size = writer.end_run(place.pixels(), text.reserve(1)) - text.bytes.get();
+  ends.add(place.pixels(), 1);
+  ends.flush();
+}
+
+// Returns `size` characters, without a copy if they are in one buffer, as those of one thread are.
+at::Tensor join_texts(const std::vector<TextBuffer>& texts, int64_t size) {
+  if (!texts.empty() && texts[0].size == size) return texts[0].memory.narrow(0, 0, size);
+  at::Tensor joined = at::empty({size}, at::kByte);
+  uint8_t* to = joined.mutable_data_ptr<uint8_t>();
+  for (const TextBuffer& text : texts) to = std::copy_n(text.data, text.size, to);
+  return joined;
 }
 
 std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& masks, at::IntArrayRef frame,
@@ -114,12 +98,13 @@ std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& masks, at::IntArrayR
                     " pixels inside the frame ", frame, ", got origin ", origin);
   const Place place{frame[0], frame[1], origin[0], origin[1]};
   // Masks of other decoders come column by column.
-  const bool by_columns = masks.transpose(1, 2).is_contiguous() && !masks.is_contiguous();
+  const bool by_columns = !masks.is_contiguous() && masks.transpose(1, 2).is_contiguous();
   const at::Tensor dense = by_columns ? masks : masks.contiguous();
   const auto* pixels = static_cast<const uint8_t*>(dense.const_data_ptr());
   std::vector<TextBuffer> texts(masks.size(0));  // that of a range of masks is at its first one
-  at::Tensor offsets = at::zeros({masks.size(0) + 1}, masks.options().dtype(at::kLong));
+  at::Tensor offsets = at::empty({masks.size(0) + 1}, at::kLong);
   int64_t* sizes = offsets.mutable_data_ptr<int64_t>() + 1;
+  sizes[-1] = 0;
   at::parallel_for(0, masks.size(0), grain(height * width), [&](int64_t begin, int64_t end) {
     std::vector<uint64_t> words(count_words(height) * width);
     std::vector<uint8_t> packed(kWordBytes * width), used(width);
@@ -137,10 +122,7 @@ std::tuple<at::Tensor, at::Tensor> encode(const at::Tensor& masks, at::IntArrayR
     }
   });
   std::partial_sum(sizes, sizes + masks.size(0), sizes);
-  at::Tensor joined = at::empty({sizes[masks.size(0) - 1]}, masks.options().dtype(at::kByte));
-  uint8_t* to = joined.mutable_data_ptr<uint8_t>();
-  for (const TextBuffer& text : texts) to = std::copy_n(text.bytes.get(), text.size, to);
-  return {joined, offsets};
+  return {join_texts(texts, sizes[masks.size(0) - 1]), offsets};
 }
 
 // Sets the bits of the foreground runs. Returns what is wrong with the text, "" if it is valid.

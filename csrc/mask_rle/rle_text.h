@@ -6,14 +6,24 @@
 // in the last group is the sign.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace amodal2 {
 
 // Longest number in characters: 35 bits, which no mask of fewer than 2^34 pixels exceeds.
 constexpr int kMostGroups = 7;
 
-// Writes one text. It is small and is meant to be copied into a loop's local variables.
+typedef uint16_t EightEnds __attribute__((vector_size(16)));
+
+inline EightEnds load_ends(const uint16_t* from) {
+  EightEnds ends;
+  std::memcpy(&ends, from, sizeof(ends));
+  return ends;
+}
+
+// Writes one text.
 class RleWriter {
  public:
   // Ends the present run before the pixel at `position`; writes up to kMostGroups characters to
@@ -33,7 +43,48 @@ class RleWriter {
     return to;
   }
 
+  // Ends runs before the pixels `base` + `ends[i]`, which rise by less than 2^15 in all, as
+  // `end_run` would one by one. Noise and edges of smooth shapes have numbers of one character
+  // each; where that is so for all of a batch, they are written without a branch.
+  uint8_t* end_runs(int64_t base, const uint16_t* ends, int64_t count, uint8_t* to) {
+    RleWriter local = *this;  // its address is known to nobody, so it stays in registers
+    int64_t i = 0;
+    for (; i < std::min<int64_t>(count, 3); ++i) to = local.end_run(base + ends[i], to);
+    while (i < count) {
+      const int64_t stop = std::min(count, i + kBatch);
+      if (stop - i == kBatch && write_batch(ends + i, to)) {
+        to += kBatch;
+        i = stop;
+        local.position_ = base + ends[i - 1];
+        local.last_ = ends[i - 1] - ends[i - 2];
+        local.before_ = ends[i - 2] - ends[i - 3];
+      }
+      for (; i < stop; ++i) to = local.end_run(base + ends[i], to);
+    }
+    *this = local;
+    return to;
+  }
+
  private:
+  static constexpr int64_t kBatch = 16;
+
+  // Writes one character per number; returns whether that is enough for all of them.
+  static bool write_batch(const uint16_t* ends, uint8_t* to) {
+    typedef uint8_t Chars __attribute__((vector_size(8)));
+    EightEnds beyond = {};  // bits of the numbers + 16 that one character does not hold
+    for (int i = 0; i < kBatch; i += 8) {
+      const EightEnds run = load_ends(ends + i) - load_ends(ends + i - 1);
+      const EightEnds before = load_ends(ends + i - 2) - load_ends(ends + i - 3);
+      const EightEnds number = run - before;
+      beyond |= (number + 16) & 0xffe0;
+      const Chars chars = __builtin_convertvector((number & 31) + 48, Chars);
+      std::memcpy(to + i, &chars, sizeof(chars));
+    }
+    uint64_t halves[2];
+    std::memcpy(halves, &beyond, sizeof(beyond));
+    return (halves[0] | halves[1]) == 0;
+  }
+
   int64_t position_ = 0, last_ = 0, before_ = 0, not_first_ = 0;
 };
 
