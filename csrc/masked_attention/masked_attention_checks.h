@@ -9,10 +9,6 @@
 
 namespace amodal2 {
 
-#define AMODAL2_CHECK_SAME_DEVICE(op, tensor, other)                                            \
-  TORCH_CHECK_VALUE((tensor).device() == (other).device(), op, ": expected " #tensor " on ",     \
-                    (other).device(), " like " #other ", got ", (tensor).device())
-
 inline void check_attention(const at::Tensor& query, const at::Tensor& key,
                             const at::Tensor& value,
                             const std::optional<at::Tensor>& allow_or_none) {

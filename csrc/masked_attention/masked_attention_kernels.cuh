@@ -221,8 +221,10 @@ __device__ void soften(const uint32_t (&words)[kWarpQueries], Sum (&scores)[kWar
     const bool allowed = words[j] >> lane & 1;
     const Sum top = largest_of_warp(allowed ? scores[j] : -Sum(INFINITY));
     const Sum largest = max(running.largest[j], top);
-    const Sum shrink = exp(running.largest[j] - largest);
-    scores[j] = allowed ? exp(scores[j] - largest) : Sum(0);
+    // If all scores so far are -inf, their differences would be NaN and stay in the sums.
+    const Sum reference = largest > -Sum(INFINITY) ? largest : Sum(0);
+    const Sum shrink = exp(running.largest[j] - reference);
+    scores[j] = allowed ? exp(scores[j] - reference) : Sum(0);
     running.largest[j] = largest;
     running.total[j] = running.total[j] * shrink + scores[j];
 #pragma unroll

@@ -166,6 +166,19 @@ def test_masked_attention_large_scores_stay_finite(density):
     torch.testing.assert_close(output.double(), expected, atol=1e-2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("density", [0.05, 0.5, 1.0])
+def test_masked_attention_scores_of_minus_infinity_get_no_weight(density, device):
+    query, key, value = (torch.randn(1, n, 1, 32) for n in (4, 200, 200))
+    query[..., 0], key[..., 0] = 1e20, 0.0
+    key[:, :100, :, 0] = -1e20  # their products overflow
+    allow = torch.rand(1, 4, 200) < density
+    allow[:, :, 150] = True
+    output = masked_attention(*(x.to(device) for x in (query, key, value, allow))).cpu()
+    expected = masked_attention(query, key[:, 100:], value[:, 100:], allow[:, :, 100:])
+    torch.testing.assert_close(output, expected)
+
+
 @pytest.mark.parametrize("density", [0.3, 1.0])
 def test_masked_attention_nan_key_reaches_only_rows_that_allow_it(density):
     query, key, value = (torch.randn(1, n, 2, 32) for n in (4, 200, 200))
