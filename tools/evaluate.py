@@ -21,7 +21,7 @@ from amodal2.evaluation.completion import (
 )
 from amodal2.evaluation.image_predictions import load_record_lists
 from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
-from amodal2.evaluation.image_report import ImageReport
+from amodal2.evaluation.image_report import ImageReports
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.report import VideoReport
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
@@ -46,17 +46,20 @@ def evaluate_video(args: argparse.Namespace) -> VideoReport:
     )
 
 
-def evaluate_image(args: argparse.Namespace) -> ImageReport:
-    """AP and AR of amodal, visible and invisible masks and boxes of images."""
-    return evaluate_images(
-        read_image_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid),
-        load_record_lists(args.pred),
-        protocol=args.protocol[0] if args.protocol else "coco",
-        options=ImageOptions(
-            class_agnostic=args.class_agnostic,
-            occlusion=("cocoa",) if args.occlusion_bins else (),
-        ),
-        file=args.pred[0] if len(args.pred) == 1 else None,
+def evaluate_image(args: argparse.Namespace) -> ImageReports:
+    """AP and AR of amodal, visible and invisible masks and boxes of images, by every protocol."""
+    dataset = read_image_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
+    records = load_record_lists(args.pred)
+    options = ImageOptions(
+        class_agnostic=args.class_agnostic,
+        occlusion=("cocoa",) if args.occlusion_bins else (),
+    )
+    file = args.pred[0] if len(args.pred) == 1 else None
+    return ImageReports(
+        [
+            evaluate_images(dataset, records, protocol=name, options=options, file=file)
+            for name in args.protocol or ["coco"]
+        ]
     )
 
 
@@ -72,7 +75,7 @@ def evaluate_completion(args: argparse.Namespace) -> CompletionReport:
     )
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], VideoReport | ImageReport | CompletionReport]] = {
+TASKS: dict[str, Callable[[argparse.Namespace], VideoReport | ImageReports | CompletionReport]] = {
     "video": evaluate_video,
     "image": evaluate_image,
     "completion": evaluate_completion,
@@ -95,7 +98,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         nargs="+",
-        help="image: coco, cocoa or kins; completion: one or more mIoU rules",
+        help="image: one or more of coco, cocoa and kins; completion: one or more mIoU rules",
     )
     parser.add_argument("--output", help="also write the report to this JSON file")
     parser.add_argument("--csv", help="also write the report to this CSV file")

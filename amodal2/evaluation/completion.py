@@ -8,7 +8,7 @@ that a number is never shown without the name of its protocol.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from typing import Any
 from amodal2.evaluation.completion_input import pair_completions
 from amodal2.evaluation.completion_measure import measure_completions
 from amodal2.evaluation.completion_variants import VARIANTS, CompletionScores
-from amodal2.evaluation.image_report import write_csv
 from amodal2.evaluation.report import UNDEFINED, format_table
+from amodal2.evaluation.report_csv import Number, write_numbers
 from amodal2.structures.image_json import ImageDataset
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.files import write_json
@@ -77,13 +77,18 @@ class CompletionReport:
         return json.dumps(self.to_dict(), indent=1)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return one line per protocol as CSV text, in percent, and write it if a path is given.
+        """Return the report as CSV text, one number per line, and write it if a path is given.
 
         Args:
             path: file that appears only when it is complete.
         """
-        columns = dict.fromkeys(key for values in self.percent().values() for key in values)
-        return write_csv(self.percent(), list(columns), path)
+        return write_numbers(self.numbers(), path)
+
+    def numbers(self) -> Iterator[Number]:
+        """Yield the defined metrics with their protocols."""
+        for protocol, values in self.percent().items():
+            for item in values.items():
+                yield Number("completion", protocol, "amodal", "mean", "", *item)
 
 
 def evaluate_completions(

@@ -77,7 +77,7 @@ def test_evaluate_tracking_metrics_on_demand(files, tmp_path, capsys):
     assert found["results"] == {}
     assert list(found["tracking"]) == ["visible", "amodal", "amodal_box"]
     assert found["tracking"]["visible"]["class_average"]["CLR_FN"] == 3
-    assert "visible,class_average,,CLR_FN,3\n" in table.read_text()
+    assert ",visible,class_average,,CLR_FN,3\n" in table.read_text()
     printed = capsys.readouterr().out
     assert "HOTA" in printed
     assert "AP50" not in printed
