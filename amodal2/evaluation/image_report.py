@@ -10,6 +10,7 @@ from typing import Any
 
 from amodal2.evaluation.report import MAIN_COLUMNS, APScores, ap_numbers, format_table
 from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.resampling import Sampler
 from amodal2.utils.files import write_json
 
 
@@ -23,6 +24,8 @@ class ImageReport:
         absent: name of a row that could not be scored -> why ("not predicted"); never a 0.
         counts: what was compared: images, objects, predictions.
         notes: warnings, each a sentence with its number of cases.
+        samplers: protocol and name of a row -> what its numbers come from; not stored. Rows whose
+            predictions are sorted into bins as well have none.
     """
 
     protocol: str
@@ -30,6 +33,9 @@ class ImageReport:
     absent: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    samplers: dict[tuple[str, str], Sampler] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         """Return the table, preceded by protocol and counts and followed by the notes."""
@@ -94,6 +100,11 @@ class ImageReports:
     """
 
     reports: list[ImageReport]
+
+    @property
+    def samplers(self) -> dict[tuple[str, str], Sampler]:
+        """Return the samplers of all reports."""
+        return {key: one for report in self.reports for key, one in report.samplers.items()}
 
     def __str__(self) -> str:
         """Return the tables one after the other."""

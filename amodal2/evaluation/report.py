@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.resampling import Sampler
 from amodal2.utils.files import write_json
 
 UNDEFINED = -1.0
@@ -99,12 +100,16 @@ class VideoReport:
         counts: what was compared: videos, tracks, predictions.
         notes: warnings, each a sentence with its number of cases.
         tracking: name of the task -> tracking metrics, as ``rows``.
+        samplers: protocol and name of a row -> what its numbers come from; not stored.
     """
 
     rows: dict[str, APScores] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tracking: dict[str, TrackingScores] = field(default_factory=dict)
+    samplers: dict[tuple[str, str], Sampler] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         """Return the tables, preceded by what was compared and followed by the notes."""
