@@ -50,6 +50,7 @@ class APDetails:
         area_ranges: name -> smallest and largest area; the first one is "all".
         limits: M limits of predictions per cell; the last one holds for AP.
         rates: returns the occlusion rates of all objects of the row, NaN where unknown.
+        part: whether the row is about a part of the objects of another row.
     """
 
     scenes: list[int]
@@ -57,6 +58,7 @@ class APDetails:
     area_ranges: Mapping[str, tuple[float, float]]
     limits: Sequence[int]
     rates: Callable[[], np.ndarray]
+    part: bool = False
     _outcomes: list[_Outcome] | None = field(default=None, init=False, repr=False)
 
     def curves(self) -> Curves:
@@ -83,14 +85,18 @@ class APDetails:
         ]
         return replace(self, cells=cells)
 
-    def of_scene(self, scene: int) -> APDetails:
-        """Return the cells of one scene alone.
-
-        Args:
-            scene: its id.
-        """
-        cells = [[one for one in row if one.scene == scene] for row in self.cells]
-        return replace(self, scenes=[scene], cells=cells)
+    def by_scene(self) -> dict[int, float]:
+        """Return the AP of every scene with objects by itself, in percent."""
+        rows: dict[int, list[list[SceneCell]]] = {}
+        for row in self.cells:
+            for one in row:
+                rows.setdefault(one.scene, []).append([one])
+        area = dict([next(iter(self.area_ranges.items()))])
+        found = {}
+        for scene, cells in rows.items():
+            alone = replace(self, scenes=[scene], cells=cells, area_ranges=area)
+            found[scene] = float(alone.sample(np.ones((1, 1)))["AP"][0])
+        return {scene: found[scene] for scene in sorted(found) if not np.isnan(found[scene])}
 
     def sample(self, weights: np.ndarray) -> dict[str, np.ndarray]:
         """Return AP, AP50, AP75, AR by limit and both by size; see ``Sampler``."""

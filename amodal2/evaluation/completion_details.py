@@ -42,6 +42,17 @@ class CompletionDetails:
                     found[name][r] = 100 * value
         return found
 
+    @property
+    def main_metric(self) -> str:
+        """Return the name of the first metric of the protocol."""
+        return next(iter(self._rule(self.measures).values))
+
+    def by_scene(self) -> dict[int, float]:
+        """Return the first metric of the protocol of every scene by itself, in percent."""
+        alone = np.eye(len(self.scenes), dtype=np.int64)
+        values = self.sample(alone)[self.main_metric].tolist()
+        return {s: v for s, v in zip(self.scenes, values, strict=True) if not np.isnan(v)}
+
     def _drawn(self, weights: np.ndarray) -> Measures:
         """Return the object-frames of the drawn scenes, each draw as a scene of its own."""
         chosen = np.repeat(np.arange(len(weights)), weights)

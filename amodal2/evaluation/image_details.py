@@ -10,13 +10,16 @@ from amodal2.evaluation.ap_details import APDetails, SceneCell
 from amodal2.evaluation.image_ap import ImageTask
 
 
-def image_details(task: ImageTask, images: list[int], ignore: np.ndarray | None) -> APDetails:
+def image_details(
+    task: ImageTask, images: list[int], ignore: np.ndarray | None, part: bool
+) -> APDetails:
     """Return the cells of a task by image.
 
     Args:
         task: one region.
         images: ids of all images, ascending.
         ignore (ndarray[G] | None): bool; objects of the task that do not count.
+        part: whether the row is about a part of the objects of another row.
     """
     cells = [
         [
@@ -30,4 +33,4 @@ def image_details(task: ImageTask, images: list[int], ignore: np.ndarray | None)
         for row in task.cells
     ]
     rates = task.rates
-    return APDetails(images, cells, task.rules.area_ranges, task.rules.limits, lambda: rates)
+    return APDetails(images, cells, task.rules.area_ranges, task.rules.limits, lambda: rates, part)

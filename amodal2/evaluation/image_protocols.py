@@ -142,10 +142,12 @@ class _Job:
             self._note(f"{region.kind}: {task.num_empty} true objects without such pixels left out")
         return task
 
-    def keep(self, row: str, task: ImageTask, ignore: np.ndarray | None = None) -> None:
+    def keep(
+        self, row: str, task: ImageTask, ignore: np.ndarray | None = None, *, part: bool = False
+    ) -> None:
         """Store what the numbers of a row come from."""
         report, images = self.report, sorted(image["id"] for image in self.dataset.images)
-        report.samplers[report.protocol, row] = image_details(task, images, ignore)
+        report.samplers[report.protocol, row] = image_details(task, images, ignore, part)
 
     def _note(self, text: str) -> None:
         if text not in self.report.notes:
@@ -173,7 +175,7 @@ def _score_coco(job: _Job, options: ImageOptions) -> None:
                     row = f"{name}/{rule_name}/{bin_name}"
                     rows[row] = scores
                     if rule.fp_policy == "all":
-                        job.keep(row, task, rule.outside(task.rates, bin_name))
+                        job.keep(row, task, rule.outside(task.rates, bin_name), part=True)
 
 
 def _missing_rates(job: _Job, task: ImageTask, rule: str) -> str | None:
@@ -209,7 +211,7 @@ def _score_cocoa(job: _Job, options: ImageOptions) -> None:
         for name in rule.bins:
             outside = rule.outside(task.rates, name)
             job.report.rows[f"{region.name}/{name}"] = task.score(ignore | outside)
-            job.keep(f"{region.name}/{name}", task, ignore | outside)
+            job.keep(f"{region.name}/{name}", task, ignore | outside, part=True)
 
 
 def _as_one_category(entries: list[Record]) -> list[Record]:

@@ -102,6 +102,22 @@ class ImageReports:
     reports: list[ImageReport]
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Return what was compared, the same in all reports."""
+        return self.reports[0].counts
+
+    @property
+    def notes(self) -> list[str]:
+        """Return the notes of all reports and the reasons for absent rows, each once."""
+        notes = [note for report in self.reports for note in report.notes]
+        absent = [
+            f"{name} ({report.protocol}): {reason}"
+            for report in self.reports
+            for name, reason in report.absent.items()
+        ]
+        return list(dict.fromkeys([*notes, *absent]))
+
+    @property
     def samplers(self) -> dict[tuple[str, str], Sampler]:
         """Return the samplers of all reports."""
         return {key: one for report in self.reports for key, one in report.samplers.items()}
@@ -130,4 +146,9 @@ class ImageReports:
         Args:
             path: file that appears only when it is complete.
         """
-        return write_numbers((n for report in self.reports for n in report.numbers()), path)
+        return write_numbers(self.numbers(), path)
+
+    def numbers(self) -> Iterator[Number]:
+        """Yield the defined metrics of all reports with their protocols."""
+        for report in self.reports:
+            yield from report.numbers()

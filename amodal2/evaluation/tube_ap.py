@@ -107,7 +107,7 @@ class TubeAP:
             for row in self._cells.values()
         ]
         videos = sorted(video["id"] for video in self._pairing.dataset.videos)
-        return APDetails(videos, cells, self._ranges, MAX_DETECTIONS, rates)
+        return APDetails(videos, cells, self._ranges, MAX_DETECTIONS, rates, ignore is not None)
 
 
 def _summarize(
