@@ -179,17 +179,23 @@ def _resample(outcome: _Outcome, weights: np.ndarray) -> tuple[np.ndarray, np.nd
     for start in range(0, len(weights), step):
         part = slice(start, start + step)
         drawn = weights[part][:, outcome.scenes]
+        total = drawn.cumsum(axis=1)
         for a, t in np.ndindex(ap.shape[1:]):
+            ignored = ~outcome.matched[a, t] & ~outcome.wrong[a, t]
             ap[part, a, t] = _average_precision(
-                drawn, outcome.matched[a, t], outcome.wrong[a, t], divisor[part, a]
+                drawn, total, outcome.matched[a, t], ignored, divisor[part, a]
             )
     return ap, recall
 
 
 def _average_precision(
-    drawn: np.ndarray, right: np.ndarray, wrong: np.ndarray, positives: np.ndarray
+    drawn: np.ndarray,
+    total: np.ndarray,
+    right: np.ndarray,
+    ignored: np.ndarray,
+    positives: np.ndarray,
 ) -> np.ndarray:
-    """Return AP [R] of predictions that were drawn [R, D] times.
+    """Return AP [R] of predictions that were drawn [R, D] times, ``total`` up to each of them.
 
     Between two right predictions precision only falls, so that the curve is known from the right
     ones; each of them holds for the recall thresholds that it is the first to reach.
@@ -198,12 +204,13 @@ def _average_precision(
     places = np.flatnonzero(right)
     if not len(places):
         return defined
-    drawn, right, wrong = (one[..., : places[-1] + 1] for one in (drawn, right, wrong))
     hits = drawn[:, places].cumsum(axis=1, dtype=np.float64)
-    counted = np.flatnonzero(right | wrong)
-    total = drawn[:, counted].cumsum(axis=1, dtype=np.float64)
-    total = total[:, np.searchsorted(counted, places)]
-    precision = hits / (total + np.spacing(1))
+    counted = total[:, places]
+    passed = np.flatnonzero(ignored)
+    if len(passed):
+        without = np.pad(drawn[:, passed].cumsum(axis=1), ((0, 0), (1, 0)))
+        counted = counted - without[:, np.searchsorted(passed, places)]
+    precision = hits / (counted + np.spacing(1))
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     reached = np.searchsorted(RECALL_THRESHOLDS, hits / positives[:, None], side="right")
     share = np.diff(reached, axis=1, prepend=0)
