@@ -1,10 +1,11 @@
 #!/usr/bin/env python
-"""Score predictions against ground truth and print the table.
+"""Score predictions against ground truth, or compare two predictions.
 
-Example::
+Examples::
 
     python tools/evaluate.py --gt datasets/aquarium/val.json --pred demo_out --task video \\
-        --metrics ap,hota
+        --metrics ap,hota --out evaluation --frames datasets/aquarium
+    python tools/evaluate.py --gt datasets/aquarium/val.json --compare old new --out evaluation
 """
 
 from __future__ import annotations
@@ -12,31 +13,63 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+from amodal2.evaluation.comparison import RESAMPLES, SEED, compare
 from amodal2.evaluation.completion import (
     DEFAULT_PROTOCOLS,
     CompletionReport,
     evaluate_completions,
 )
+from amodal2.evaluation.html_report import write_html
 from amodal2.evaluation.image_predictions import load_record_lists
 from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
-from amodal2.evaluation.image_report import ImageReport
+from amodal2.evaluation.image_report import ImageReports
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.report import VideoReport
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
-from amodal2.structures.image_json import read_image_json
-from amodal2.structures.video_json import read_video_json
+from amodal2.structures.image_json import ImageDataset, read_image_json
+from amodal2.structures.video_json import VideoDataset, read_video_json
 from amodal2.utils.logging import setup_logging
 
 
-def evaluate_video(args: argparse.Namespace) -> VideoReport:
+@dataclass
+class Inputs:
+    """What one evaluation is about."""
+
+    dataset: VideoDataset | ImageDataset
+    records: list[dict[str, Any]]
+    file: str | None
+
+
+def read_truth(args: argparse.Namespace) -> VideoDataset | ImageDataset:
+    """Read the ground truth; for completions it may hold images or videos."""
+    video = args.task == "video"
+    if args.task == "completion":
+        with open(args.gt, "rb") as file:
+            video = b'"videos"' in file.read()
+    read = read_video_json if video else read_image_json
+    return read(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
+
+
+def read_inputs(
+    args: argparse.Namespace, dataset: VideoDataset | ImageDataset, paths: Sequence[str]
+) -> Inputs:
+    """Read predictions."""
+    tracks = args.task == "video" and isinstance(dataset, VideoDataset)
+    records = load_video_predictions(paths, dataset) if tracks else load_record_lists(paths)
+    return Inputs(dataset, records, paths[0] if len(paths) == 1 else None)
+
+
+def evaluate_video(args: argparse.Namespace, inputs: Inputs) -> VideoReport:
     """Score visible and amodal masks, and amodal boxes, of tracks."""
-    dataset = read_video_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
     return evaluate_video_tracks(
-        dataset,
-        load_video_predictions(args.pred, dataset),
-        file=args.pred[0] if len(args.pred) == 1 else None,
+        inputs.dataset,
+        inputs.records,
+        file=inputs.file,
         class_agnostic=args.class_agnostic,
         occlusion_bins=args.occlusion_bins,
         visible_as_amodal=args.visible_as_amodal,
@@ -46,33 +79,33 @@ def evaluate_video(args: argparse.Namespace) -> VideoReport:
     )
 
 
-def evaluate_image(args: argparse.Namespace) -> ImageReport:
-    """AP and AR of amodal, visible and invisible masks and boxes of images."""
-    return evaluate_images(
-        read_image_json(args.gt, strict=args.strict, skip_invalid=args.skip_invalid),
-        load_record_lists(args.pred),
-        protocol=args.protocol[0] if args.protocol else "coco",
-        options=ImageOptions(
-            class_agnostic=args.class_agnostic,
-            occlusion=("cocoa",) if args.occlusion_bins else (),
-        ),
-        file=args.pred[0] if len(args.pred) == 1 else None,
+def evaluate_image(args: argparse.Namespace, inputs: Inputs) -> ImageReports:
+    """AP and AR of amodal, visible and invisible masks and boxes of images, by every protocol."""
+    options = ImageOptions(
+        class_agnostic=args.class_agnostic,
+        occlusion=("cocoa",) if args.occlusion_bins else (),
+    )
+    return ImageReports(
+        [
+            evaluate_images(
+                inputs.dataset, inputs.records, protocol=name, options=options, file=inputs.file
+            )
+            for name in args.protocol or ["coco"]
+        ]
     )
 
 
-def evaluate_completion(args: argparse.Namespace) -> CompletionReport:
+def evaluate_completion(args: argparse.Namespace, inputs: Inputs) -> CompletionReport:
     """Mean IoU of completed masks, of images or videos by what the ground truth holds."""
-    with open(args.gt, "rb") as file:
-        read = read_video_json if b'"videos"' in file.read() else read_image_json
     return evaluate_completions(
-        read(args.gt, strict=args.strict, skip_invalid=args.skip_invalid),
-        load_record_lists(args.pred),
+        inputs.dataset,
+        inputs.records,
         protocols=args.protocol or DEFAULT_PROTOCOLS,
-        file=args.pred[0] if len(args.pred) == 1 else None,
+        file=inputs.file,
     )
 
 
-TASKS: dict[str, Callable[[argparse.Namespace], VideoReport | ImageReport | CompletionReport]] = {
+TASKS: dict[str, Callable[[argparse.Namespace, Inputs], Any]] = {
     "video": evaluate_video,
     "image": evaluate_image,
     "completion": evaluate_completion,
@@ -85,20 +118,39 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gt", required=True, help="annotation file of the ground truth")
-    parser.add_argument(
+    predictions = parser.add_mutually_exclusive_group(required=True)
+    predictions.add_argument(
         "--pred",
-        required=True,
         nargs="+",
         help="prediction lists, tracks.json files, or folders with tracks.json files",
+    )
+    predictions.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="score two predictions and give intervals of their differences",
     )
     parser.add_argument("--task", choices=sorted(TASKS), default="video", help="what is scored")
     parser.add_argument(
         "--protocol",
         nargs="+",
-        help="image: coco, cocoa or kins; completion: one or more mIoU rules",
+        help="image: one or more of coco, cocoa and kins; completion: one or more mIoU rules",
     )
-    parser.add_argument("--output", help="also write the report to this JSON file")
-    parser.add_argument("--csv", help="also write the report to this CSV file")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="also write report.html, report.json, report.csv"
+    )
+    parser.add_argument("--output", help="also write the report or comparison to this JSON file")
+    parser.add_argument("--csv", help="also write the report to this CSV file (not of --compare)")
+    parser.add_argument(
+        "--frames",
+        type=Path,
+        metavar="ROOT",
+        help="folder of the frames: show the best and worst scenes in the HTML report",
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=RESAMPLES, help=f"draws of --compare ({RESAMPLES})"
+    )
+    parser.add_argument("--seed", type=int, default=SEED, help=f"of the draws ({SEED})")
     parser.add_argument(
         "--metrics",
         default="ap",
@@ -133,7 +185,49 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="leave invalid ground-truth records out and count them instead of stopping",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.compare and (args.csv or args.frames):
+        parser.error("--csv and --frames go with --pred, not with --compare")
+    if args.frames and not args.out:
+        parser.error("--frames needs --out, the folder of the HTML report")
+    return args
+
+
+def run_report(args: argparse.Namespace) -> str:
+    """Score one prediction, write the files and return the text."""
+    inputs = read_inputs(args, read_truth(args), args.pred)
+    report = TASKS[args.task](args, inputs)
+    out = args.out
+    for path in filter(None, (args.output, out and out / "report.json")):
+        report.to_json(path)
+    for path in filter(None, (args.csv, out and out / "report.csv")):
+        report.to_csv(path)
+    if out:
+        pictures = []
+        if args.frames:
+            # Importing the engine takes seconds, which only pictures need.
+            from amodal2.engine.case_pictures import case_pictures
+
+            pictures = case_pictures(inputs.dataset, inputs.records, report, args.frames)
+        title = f"Evaluation ({args.task}) of {', '.join(args.pred)} on {args.gt}"
+        write_html(out / "report.html", title, report, pictures=pictures)
+    return str(report)
+
+
+def run_comparison(args: argparse.Namespace) -> str:
+    """Score two predictions, write the files and return the text."""
+    dataset = read_truth(args)
+    samplers = [
+        TASKS[args.task](args, read_inputs(args, dataset, [path])).samplers for path in args.compare
+    ]
+    result = compare(*samplers, resamples=args.resamples, seed=args.seed)
+    out = args.out
+    for path in filter(None, (args.output, out and out / "comparison.json")):
+        result.to_json(path)
+    if out:
+        title = f"Comparison ({args.task}) of A = {args.compare[0]} and B = {args.compare[1]}"
+        write_html(out / "comparison.html", title, comparison=result)
+    return str(result)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -141,15 +235,11 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     setup_logging(logging.WARNING)
     try:
-        report = TASKS[args.task](args)
-        if args.output:
-            report.to_json(args.output)
-        if args.csv:
-            report.to_csv(args.csv)
+        text = run_comparison(args) if args.compare else run_report(args)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"evaluate.py: {error}\n")
         return 1
-    sys.stdout.write(f"{report}\n")
+    sys.stdout.write(f"{text}\n")
     return 0
 
 

@@ -8,16 +8,18 @@ that a number is never shown without the name of its protocol.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from amodal2.evaluation.completion_details import CompletionDetails
 from amodal2.evaluation.completion_input import pair_completions
 from amodal2.evaluation.completion_measure import measure_completions
 from amodal2.evaluation.completion_variants import VARIANTS, CompletionScores
-from amodal2.evaluation.image_report import write_csv
 from amodal2.evaluation.report import UNDEFINED, format_table
+from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.resampling import Sampler
 from amodal2.structures.image_json import ImageDataset
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.files import write_json
@@ -36,11 +38,15 @@ class CompletionReport:
         protocols: name of the protocol -> its scores.
         counts: what was compared: objects, object-frames, samples.
         notes: warnings, each a sentence with its number of cases.
+        samplers: protocol and name of a row -> what its numbers come from; not stored.
     """
 
     protocols: dict[str, CompletionScores]
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    samplers: dict[tuple[str, str], Sampler] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         """Return one table per protocol, preceded by the counts and followed by the notes."""
@@ -77,13 +83,18 @@ class CompletionReport:
         return json.dumps(self.to_dict(), indent=1)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return one line per protocol as CSV text, in percent, and write it if a path is given.
+        """Return the report as CSV text, one number per line, and write it if a path is given.
 
         Args:
             path: file that appears only when it is complete.
         """
-        columns = dict.fromkeys(key for values in self.percent().values() for key in values)
-        return write_csv(self.percent(), list(columns), path)
+        return write_numbers(self.numbers(), path)
+
+    def numbers(self) -> Iterator[Number]:
+        """Yield the defined metrics with their protocols."""
+        for protocol, values in self.percent().items():
+            for item in values.items():
+                yield Number("completion", protocol, "amodal", "mean", "", *item)
 
 
 def evaluate_completions(
@@ -124,4 +135,8 @@ def evaluate_completions(
             notes.append(f"{', '.join(first)}: only the first of {samples} samples is judged")
     for note in notes:
         logger.warning(note)
-    return CompletionReport({name: VARIANTS[name](measures) for name in protocols}, counts, notes)
+    scores = {name: VARIANTS[name](measures) for name in protocols}
+    samplers: dict[tuple[str, str], Sampler] = {
+        (name, "amodal"): CompletionDetails(measures, VARIANTS[name]) for name in protocols
+    }
+    return CompletionReport(scores, counts, notes, samplers)

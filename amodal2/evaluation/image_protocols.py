@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from amodal2.evaluation.image_ap import ALL_AREAS, ImageTask, Rules
+from amodal2.evaluation.image_details import image_details
 from amodal2.evaluation.image_occlusion import OCCLUSION_RULES
 from amodal2.evaluation.image_predictions import BOX_KEYS, Record, check_image_predictions
 from amodal2.evaluation.image_report import ImageReport
@@ -141,6 +142,13 @@ class _Job:
             self._note(f"{region.kind}: {task.num_empty} true objects without such pixels left out")
         return task
 
+    def keep(
+        self, row: str, task: ImageTask, ignore: np.ndarray | None = None, *, part: bool = False
+    ) -> None:
+        """Store what the numbers of a row come from."""
+        report, images = self.report, sorted(image["id"] for image in self.dataset.images)
+        report.samplers[report.protocol, row] = image_details(task, images, ignore, part)
+
     def _note(self, text: str) -> None:
         if text not in self.report.notes:
             self.report.notes.append(text)
@@ -156,13 +164,18 @@ def _score_coco(job: _Job, options: ImageOptions) -> None:
             if task is None:
                 continue
             rows[name] = task.score()
+            job.keep(name, task)
             for rule_name in options.occlusion:
                 missing = _missing_rates(job, task, rule_name)
                 if missing:
                     job.report.absent[f"{name}/{rule_name}"] = missing
                     continue
-                for bin_name, scores in task.score_bins(OCCLUSION_RULES[rule_name]).items():
-                    rows[f"{name}/{rule_name}/{bin_name}"] = scores
+                rule = OCCLUSION_RULES[rule_name]
+                for bin_name, scores in task.score_bins(rule).items():
+                    row = f"{name}/{rule_name}/{bin_name}"
+                    rows[row] = scores
+                    if rule.fp_policy == "all":
+                        job.keep(row, task, rule.outside(task.rates, bin_name), part=True)
 
 
 def _missing_rates(job: _Job, task: ImageTask, rule: str) -> str | None:
@@ -189,6 +202,7 @@ def _score_cocoa(job: _Job, options: ImageOptions) -> None:
         other = {"both": None, "things": 1, "stuff": 0}[options.stuff]
         ignore = np.array([o.get("isStuff", 0) == other for o in task.objects], dtype=bool)
         job.report.rows[f"{region.name}/all"] = task.score(ignore)
+        job.keep(f"{region.name}/all", task, ignore)
         missing = _missing_rates(job, task, "cocoa")
         if missing:
             job.report.absent[f"{region.name}/cocoa"] = missing
@@ -197,6 +211,7 @@ def _score_cocoa(job: _Job, options: ImageOptions) -> None:
         for name in rule.bins:
             outside = rule.outside(task.rates, name)
             job.report.rows[f"{region.name}/{name}"] = task.score(ignore | outside)
+            job.keep(f"{region.name}/{name}", task, ignore | outside, part=True)
 
 
 def _as_one_category(entries: list[Record]) -> list[Record]:
@@ -216,6 +231,7 @@ def _score_kins(job: _Job, options: ImageOptions) -> None:
         task = job.task(name, region, Rules())
         if task is not None:
             job.report.rows[name] = task.score()
+            job.keep(name, task)
 
 
 PROTOCOLS: dict[str, Callable[[_Job, ImageOptions], None]] = {

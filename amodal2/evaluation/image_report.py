@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amodal2.evaluation.report import MAIN_COLUMNS, APScores, format_table
-from amodal2.utils.files import atomic_write, write_json
+from amodal2.evaluation.report import MAIN_COLUMNS, APScores, ap_numbers, format_table
+from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.resampling import Sampler
+from amodal2.utils.files import write_json
 
 
 @dataclass
@@ -24,6 +24,8 @@ class ImageReport:
         absent: name of a row that could not be scored -> why ("not predicted"); never a 0.
         counts: what was compared: images, objects, predictions.
         notes: warnings, each a sentence with its number of cases.
+        samplers: protocol and name of a row -> what its numbers come from; not stored. Rows whose
+            predictions are sorted into bins as well have none.
     """
 
     protocol: str
@@ -31,6 +33,9 @@ class ImageReport:
     absent: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    samplers: dict[tuple[str, str], Sampler] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         """Return the table, preceded by protocol and counts and followed by the notes."""
@@ -39,7 +44,7 @@ class ImageReport:
         notes = [f"note: {note}" for note in self.notes]
         head = f"protocol: {self.protocol}"
         return "\n".join(
-            [head, counts, format_table(self.percent(), self._columns()), *absent, *notes]
+            [head, counts, format_table(self.percent(), self.columns()), *absent, *notes]
         )
 
     def percent(self) -> dict[str, dict[str, float]]:
@@ -68,38 +73,82 @@ class ImageReport:
         return json.dumps(self.to_dict(), indent=1)
 
     def to_csv(self, path: str | Path | None = None) -> str:
-        """Return one line per row as CSV text, in percent, and write it if a path is given.
+        """Return the report as CSV text, one number per line, and write it if a path is given.
 
         Args:
             path: file that appears only when it is complete.
         """
-        return write_csv(
-            {f"{self.protocol}/{name}": row for name, row in self.percent().items()},
-            self._columns(),
-            path,
-        )
+        return write_numbers(self.numbers(), path)
 
-    def _columns(self) -> list[str]:
+    def numbers(self) -> Iterator[Number]:
+        """Yield the defined metrics with their protocol."""
+        for row, scores in self.rows.items():
+            yield from ap_numbers("image", self.protocol, row, scores)
+
+    def columns(self) -> list[str]:
+        """Return the metrics of the table: the usual ones, and all others that are defined."""
         defined = (name for metrics in self.percent().values() for name in metrics)
         return list(dict.fromkeys([*MAIN_COLUMNS, *defined]))
 
 
-def write_csv(
-    rows: Mapping[str, Mapping[str, float]], columns: Sequence[str], path: str | Path | None
-) -> str:
-    """Return a table as CSV text and write it if a path is given.
+@dataclass
+class ImageReports:
+    """Reports of the same predictions by several protocols, side by side.
 
     Args:
-        rows: name of the row -> metric name -> value; a metric that a row lacks is an empty cell.
-        columns: metric names.
-        path: file that appears only when it is complete; None writes nothing.
+        reports: one per protocol.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["row", *columns])
-    for name, metrics in rows.items():
-        writer.writerow([name, *[metrics.get(column, "") for column in columns]])
-    if path is not None:
-        with atomic_write(path) as temporary:
-            temporary.write_text(buffer.getvalue(), encoding="utf-8")
-    return buffer.getvalue()
+
+    reports: list[ImageReport]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return what was compared, the same in all reports."""
+        return self.reports[0].counts
+
+    @property
+    def notes(self) -> list[str]:
+        """Return the notes of all reports and the reasons for absent rows, each once."""
+        notes = [note for report in self.reports for note in report.notes]
+        absent = [
+            f"{name} ({report.protocol}): {reason}"
+            for report in self.reports
+            for name, reason in report.absent.items()
+        ]
+        return list(dict.fromkeys([*notes, *absent]))
+
+    @property
+    def samplers(self) -> dict[tuple[str, str], Sampler]:
+        """Return the samplers of all reports."""
+        return {key: one for report in self.reports for key, one in report.samplers.items()}
+
+    def __str__(self) -> str:
+        """Return the tables one after the other."""
+        return "\n\n".join(map(str, self.reports))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready dict: ``reports`` is the list of the reports' dicts."""
+        return {"unit": "percent", "reports": [report.to_dict() for report in self.reports]}
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Return the reports as JSON text and write it if a path is given.
+
+        Args:
+            path: file that appears only when it is complete.
+        """
+        if path is not None:
+            write_json(path, self.to_dict(), indent=1)
+        return json.dumps(self.to_dict(), indent=1)
+
+    def to_csv(self, path: str | Path | None = None) -> str:
+        """Return the numbers of all reports as CSV text and write it if a path is given.
+
+        Args:
+            path: file that appears only when it is complete.
+        """
+        return write_numbers(self.numbers(), path)
+
+    def numbers(self) -> Iterator[Number]:
+        """Yield the defined metrics of all reports with their protocols."""
+        for report in self.reports:
+            yield from report.numbers()

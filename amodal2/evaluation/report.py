@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from amodal2.utils.files import atomic_write, write_json
+from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.resampling import Sampler
+from amodal2.utils.files import write_json
 
 UNDEFINED = -1.0
 """Value of a metric without any ground truth that counts, as in the COCO tools."""
@@ -100,12 +100,16 @@ class VideoReport:
         counts: what was compared: videos, tracks, predictions.
         notes: warnings, each a sentence with its number of cases.
         tracking: name of the task -> tracking metrics, as ``rows``.
+        samplers: protocol and name of a row -> what its numbers come from; not stored.
     """
 
     rows: dict[str, APScores] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     tracking: dict[str, TrackingScores] = field(default_factory=dict)
+    samplers: dict[tuple[str, str], Sampler] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     def __str__(self) -> str:
         """Return the tables, preceded by what was compared and followed by the notes."""
@@ -151,31 +155,38 @@ class VideoReport:
     def to_csv(self, path: str | Path | None = None) -> str:
         """Return the report as CSV text, one number per line, and write it if a path is given.
 
-        Columns: ``task``, ``group`` (``mean`` of the categories for AP, the name of an average for
-        tracking metrics, or ``category``), ``category`` (empty except for those), ``metric`` and
-        ``value`` as in the JSON form. Undefined metrics have no line.
-
         Args:
             path: file that appears only when it is complete.
         """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["task", "group", "category", "metric", "value"])
-        for task, scores in self.rows.items():
-            writer.writerows([task, "mean", "", *item] for item in scores.percent().items())
-            for name, value in _percent(scores.per_category).items():
-                writer.writerow([task, "category", name, "AP", value])
-        for task, tracks in self.tracking.items():
+        return write_numbers(self.numbers(), path)
+
+    def numbers(self) -> Iterator[Number]:
+        """Yield the defined metrics with their protocols."""
+        for row, scores in self.rows.items():
+            yield from ap_numbers("video", AP_PROTOCOL, row, scores)
+        for row, tracks in self.tracking.items():
+            start = ("video", tracks.protocol, row)
             for group, stats in tracks.averages.items():
-                items = _tracking_percent(stats).items()
-                writer.writerows([task, group, "", *item] for item in items)
+                for item in _tracking_percent(stats).items():
+                    yield Number(*start, group, "", *item)
             for name, stats in tracks.per_category.items():
-                items = _tracking_percent(stats).items()
-                writer.writerows([task, "category", name, *item] for item in items)
-        if path is not None:
-            with atomic_write(path) as temporary:
-                temporary.write_text(text.getvalue(), encoding="utf-8")
-        return text.getvalue()
+                for item in _tracking_percent(stats).items():
+                    yield Number(*start, "category", name, *item)
+
+
+def ap_numbers(task: str, protocol: str, row: str, scores: APScores) -> Iterator[Number]:
+    """Yield the defined metrics of one row of AP and AR, and the AP of its categories.
+
+    Args:
+        task: of the report.
+        protocol: by whose rules the numbers came about.
+        row: name of the row.
+        scores: its scores.
+    """
+    for item in scores.percent().items():
+        yield Number(task, protocol, row, "mean", "", *item)
+    for name, value in _percent(scores.per_category).items():
+        yield Number(task, protocol, row, "category", name, "AP", value)
 
 
 def format_table(rows: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> str:

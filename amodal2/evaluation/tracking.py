@@ -13,6 +13,7 @@ import numpy as np
 from amodal2.evaluation.overlaps import Overlaps
 from amodal2.evaluation.report import TRACKING_FRACTIONS, TrackingScores
 from amodal2.evaluation.tracking_counts import TrackingCounts, count_video, drop_tracks
+from amodal2.evaluation.tracking_details import TrackingDetails
 from amodal2.evaluation.video_cells import Key, TrackPairing, VideoCell
 
 
@@ -37,6 +38,9 @@ class TrackingMetrics:
         self._pairing = pairing
         self._threshold = score_threshold
         self._parts = dict(parts or {})
+        self._by_video: dict[str, list[tuple[Key, int, TrackingCounts]]] = {
+            name: [] for name in ["", *self._parts]
+        }
         self._counts: dict[str, dict[Key, TrackingCounts]] = {
             name: {key: TrackingCounts() for key in pairing.keys()} for name in ["", *self._parts]
         }
@@ -50,10 +54,23 @@ class TrackingMetrics:
         ids = [self._pairing.tracks[i]["id"] for i in cell.columns]
         columns = np.argsort(np.array(ids, dtype=np.int64))
         overlaps = _select(cell.overlaps, np.array(rows, dtype=np.int64), columns)
-        self._counts[""][cell.key] += count_video(overlaps)
+        self._count("", cell, overlaps)
         for name, counted in self._parts.items():
-            part = drop_tracks(overlaps, ~counted[cell.columns[columns]])
-            self._counts[name][cell.key] += count_video(part)
+            self._count(name, cell, drop_tracks(overlaps, ~counted[cell.columns[columns]]))
+
+    def details(self, part: str = "") -> TrackingDetails:
+        """Return the counts of every video.
+
+        Args:
+            part: name of a part; the default is all true tracks.
+        """
+        scenes = sorted(video["id"] for video in self._pairing.dataset.videos)
+        return TrackingDetails(scenes, self._by_video[part])
+
+    def _count(self, part: str, cell: VideoCell, overlaps: Overlaps) -> None:
+        counts = count_video(overlaps)
+        self._counts[part][cell.key] += counts
+        self._by_video[part].append((cell.key, self._pairing.video_of(cell), counts))
 
     def scores(self, part: str = "") -> TrackingScores:
         """Return the metrics of what was added.

@@ -8,11 +8,12 @@ below 256^2 pixels of mean mask area; boxes are not split by size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 
+from amodal2.evaluation.ap_details import APDetails, SceneCell
 from amodal2.evaluation.average_precision import (
     IOU_THRESHOLDS,
     MAX_DETECTIONS,
@@ -48,7 +49,7 @@ class TubeAP:
         for i, track in enumerate(pairing.tracks):
             if area_key in track:
                 self._areas[i] = mean_area(track[area_key])
-        self._cells: dict[int | None, list[tuple[Cell, np.ndarray]]] = {
+        self._cells: dict[int | None, list[tuple[Cell, np.ndarray, int]]] = {
             key: [] for key in pairing.keys()
         }
 
@@ -63,7 +64,7 @@ class TubeAP:
             crowd=self._crowd[columns],
             ignore=np.zeros(len(columns), dtype=bool),
         )
-        self._cells[cell.key].append((taken, columns))
+        self._cells[cell.key].append((taken, columns, self._pairing.video_of(cell)))
 
     def score(self, ignore: np.ndarray | None = None) -> APScores:
         """Match and average.
@@ -79,11 +80,34 @@ class TubeAP:
                     ranges,
                     IOU_THRESHOLDS,
                 )
-                for cell, columns in cells
+                for cell, columns, _ in cells
             ]
             for cells in self._cells.values()
         ]
         return _summarize(accumulate(matches, len(ranges)), self._pairing.names(), self._ranges)
+
+    def details(
+        self, rates: Callable[[], np.ndarray], ignore: np.ndarray | None = None
+    ) -> APDetails:
+        """Return the cells by video.
+
+        Args:
+            rates: returns the mean occlusion rates [M] of the true tracks, NaN where unknown.
+            ignore (ndarray[M] | None): bool; true tracks that do not count.
+        """
+        cells = [
+            [
+                SceneCell(
+                    video,
+                    cell if ignore is None else replace(cell, ignore=ignore[columns]),
+                    columns,
+                )
+                for cell, columns, video in row
+            ]
+            for row in self._cells.values()
+        ]
+        videos = sorted(video["id"] for video in self._pairing.dataset.videos)
+        return APDetails(videos, cells, self._ranges, MAX_DETECTIONS, rates, ignore is not None)
 
 
 def _summarize(

@@ -93,6 +93,16 @@ class TrackPairing(Generic[Tracks]):
                 overlaps = predicted.overlaps(truth, video["length"])
                 yield VideoCell(key, rows, np.array(columns, dtype=np.int64), overlaps)
 
+    def video_of(self, cell: VideoCell) -> int:
+        """Return the id of a cell's video.
+
+        Args:
+            cell: of this pairing.
+        """
+        one = self.tracks[cell.columns[0]] if len(cell.columns) else self.records[cell.rows[0]]
+        video: int = one["video_id"]
+        return video
+
     def canonical_order(self, rows: np.ndarray) -> list[int]:
         """Sort predictions in a way that does not depend on the order of the file.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import numpy as np
 from amodal2.evaluation.box_tubes import box_tubes
 from amodal2.evaluation.overlaps import measure_tubes
 from amodal2.evaluation.predictions import MASK_KEYS, Record, check_predictions
-from amodal2.evaluation.report import VideoReport
+from amodal2.evaluation.report import AP_PROTOCOL, VideoReport
 from amodal2.evaluation.tracking import TrackingMetrics
 from amodal2.evaluation.tube_ap import MAX_DETECTIONS, TubeAP
 from amodal2.evaluation.video_cells import TrackPairing
@@ -169,21 +170,38 @@ def _score(
         if tracking is not None:
             tracking.add(cell)
     if ap is not None:
+        rates = partial(_occlusion_rates, pairing.tracks)
         report.rows[name] = ap.score()
+        report.samplers[AP_PROTOCOL, name] = ap.details(rates)
         for part, counted in parts.items() if name == "amodal" else ():
-            report.rows[f"{name}_{part}"] = ap.score(ignore=~counted)
+            row = f"{name}_{part}"
+            report.rows[row] = ap.score(ignore=~counted)
+            report.samplers[AP_PROTOCOL, row] = ap.details(rates, ignore=~counted)
     if tracking is not None:
-        report.tracking[name] = tracking.scores()
-        for part in parts:
-            report.tracking[f"{name}_{part}"] = tracking.scores(part)
+        for part in ["", *parts]:
+            row = f"{name}_{part}" if part else name
+            scores = tracking.scores(part)
+            report.tracking[row] = scores
+            report.samplers[scores.protocol, row] = tracking.details(part)
 
 
 def _occlusion_parts(tracks: list[Record]) -> dict[str, np.ndarray]:
     """Return which tracks lie in each bin; no bins if their occlusion is not known."""
     if not all("occlusion_rates" in track or AMODAL_KEY in track for track in tracks):
         return {}
-    rates = np.array([_mean_occlusion(track) for track in tracks], dtype=np.float64)
+    rates = _occlusion_rates(tracks)
     return {name: (rates >= low) & (rates <= high) for name, (low, high) in OCCLUSION_BINS.items()}
+
+
+def _occlusion_rates(tracks: list[Record]) -> np.ndarray:
+    """Return the mean occlusion rates [M] of tracks, NaN where they are not known."""
+    return np.array(
+        [
+            _mean_occlusion(track) if "occlusion_rates" in track or AMODAL_KEY in track else np.nan
+            for track in tracks
+        ],
+        dtype=np.float64,
+    )
 
 
 def _mean_occlusion(track: Record) -> float:

@@ -163,9 +163,11 @@ def test_evaluate_completions_default_shows_two_named_protocols(tmp_path):
         assert f"\n{name} " in str(report)
     assert json.loads(report.to_json(tmp_path / "out.json")) == report.to_dict()
     lines = list(csv.DictReader(io.StringIO(report.to_csv(tmp_path / "out.csv"))))
-    assert [line["row"] for line in lines] == list(DEFAULT_PROTOCOLS)
-    assert float(lines[0]["occ"]) == pytest.approx(60, abs=1e-4)
-    assert lines[1]["occ"] == ""
+    values = {(line["protocol"], line["metric"]): float(line["value"]) for line in lines}
+    assert {line["task"] for line in lines} == {"completion"}
+    assert {protocol for protocol, _ in values} == set(DEFAULT_PROTOCOLS)
+    assert values["c2f_image", "occ"] == pytest.approx(60, abs=1e-4)
+    assert ("diffusion_vas", "occ") not in values
 
 
 def test_evaluate_completions_unknown_protocol_is_refused(tmp_path):

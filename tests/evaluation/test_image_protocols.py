@@ -315,13 +315,16 @@ def test_evaluate_images_stray_box_does_not_change_the_size(tmp_path):
     assert rows["amodal"].percent()["APs"] == pytest.approx(100)
 
 
-def test_image_report_csv_has_one_line_per_row(tmp_path):
+def test_image_report_csv_has_one_number_per_line(tmp_path):
     report = evaluate_images(image_dataset(tmp_path, thing(1)), [found(0.9, **BOTH)])
     text = report.to_csv(tmp_path / "out.csv")
     lines = list(csv.DictReader(io.StringIO(text)))
-    assert [line["row"] for line in lines] == [f"coco/{name}" for name in report.rows]
-    assert float(lines[0]["AP"]) == pytest.approx(100)
-    assert "APl" not in lines[0]
+    assert {line["row"] for line in lines} == set(report.rows)
+    assert {(line["task"], line["protocol"]) for line in lines} == {("image", "coco")}
+    values = {tuple(line.values())[2:6]: float(line["value"]) for line in lines}
+    assert values["amodal", "mean", "", "AP"] == pytest.approx(100)
+    assert values["amodal", "category", "fish", "AP"] == pytest.approx(100)
+    assert ("amodal", "mean", "", "APl") not in values
     assert (tmp_path / "out.csv").read_text() == text
 
 

@@ -6,7 +6,13 @@ import json
 
 import pytest
 
-from amodal2.evaluation.report import APScores, TrackingScores, VideoReport, format_table
+from amodal2.evaluation.report import (
+    AP_PROTOCOL,
+    APScores,
+    TrackingScores,
+    VideoReport,
+    format_table,
+)
 
 REPORT = VideoReport(
     {
@@ -81,15 +87,16 @@ def test_video_report_csv_has_one_number_per_line(tmp_path):
     text = VideoReport(REPORT.rows, tracking=TRACKING).to_csv(path)
     assert path.read_text() == text
     head, *lines = csv.reader(io.StringIO(text))
-    assert head == ["task", "group", "category", "metric", "value"]
+    assert head == ["task", "protocol", "row", "group", "category", "metric", "value"]
+    ap, tracking = ["video", AP_PROTOCOL], ["video", "all count"]
     assert lines == [
-        ["visible", "mean", "", "AP", "50.0"],
-        ["visible", "category", "fish", "AP", "50.0"],
-        ["amodal", "mean", "", "AP", "25.0"],
-        ["amodal", "mean", "", "APl", "100.0"],
-        ["visible", "class_average", "", "HOTA", "25.0"],
-        ["visible", "class_average", "", "MOTA", "-50.0"],
-        ["visible", "class_average", "", "IDSW", "3"],
-        ["visible", "category", "fish", "HOTA", "50.0"],
-        ["amodal", "detection_average", "", "IDSW", "4"],
+        [*ap, "visible", "mean", "", "AP", "50.0"],
+        [*ap, "visible", "category", "fish", "AP", "50.0"],
+        [*ap, "amodal", "mean", "", "AP", "25.0"],
+        [*ap, "amodal", "mean", "", "APl", "100.0"],
+        [*tracking, "visible", "class_average", "", "HOTA", "25.0"],
+        [*tracking, "visible", "class_average", "", "MOTA", "-50.0"],
+        [*tracking, "visible", "class_average", "", "IDSW", "3"],
+        [*tracking, "visible", "category", "fish", "HOTA", "50.0"],
+        [*tracking, "amodal", "detection_average", "", "IDSW", "4"],
     ]

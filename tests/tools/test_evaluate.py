@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 
 from tests.conftest import golden_files, load_script
-from tests.structures.toy_videos import bar, content, prediction, track, tube, write
+from tests.structures.toy_videos import LENGTH, SIZE, bar, content, prediction, track, tube, write
 
 evaluate = load_script("tools/evaluate.py")
 
@@ -77,7 +79,7 @@ def test_evaluate_tracking_metrics_on_demand(files, tmp_path, capsys):
     assert found["results"] == {}
     assert list(found["tracking"]) == ["visible", "amodal", "amodal_box"]
     assert found["tracking"]["visible"]["class_average"]["CLR_FN"] == 3
-    assert "visible,class_average,,CLR_FN,3\n" in table.read_text()
+    assert ",visible,class_average,,CLR_FN,3\n" in table.read_text()
     printed = capsys.readouterr().out
     assert "HOTA" in printed
     assert "AP50" not in printed
@@ -101,3 +103,50 @@ def test_evaluate_golden_files_give_the_golden_ap(folder, tmp_path, capsys):
     found = json.loads(output.read_text())["results"]
     for kind in ("visible", "amodal"):
         assert found[kind]["AP"] == pytest.approx(100 * expected[kind]["AP"], abs=1e-7)
+
+
+def test_evaluate_out_writes_all_forms_and_pictures(files, tmp_path, capsys):
+    for t in range(LENGTH):
+        path = tmp_path / "clip1" / f"{t}.png"
+        path.parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(path), np.zeros((*SIZE, 3), np.uint8))
+    out = tmp_path / "out"
+    assert evaluate.main([*files, f"--out={out}", f"--frames={tmp_path}"]) == 0
+    assert json.loads((out / "report.json").read_text())["results"]["visible"]
+    assert ",visible,mean,,AP," in (out / "report.csv").read_text()
+    page = (out / "report.html").read_text()
+    assert "worst: video 1, frame 0" in page
+    assert "data:image/jpeg" in page
+
+
+def test_evaluate_compare_gives_the_intervals(files, tmp_path, capsys):
+    worse = tmp_path / "worse.json"
+    lists = {"segmentations": tube(bar(0, 7)), "amodal_segmentations": tube(bar(0, 10))}
+    worse.write_text(json.dumps([prediction(0.5, **lists)]))
+    out, stored = tmp_path / "out", tmp_path / "stored.json"
+    pair = ["--compare", str(worse), str(tmp_path / "pred.json")]
+    extra = ["--metrics=ap,hota", "--resamples=20", "--seed=3", f"--out={out}"]
+    assert evaluate.main([files[0], *pair, *extra, f"--output={stored}"]) == 0
+    found = json.loads(stored.read_text())
+    assert found == json.loads((out / "comparison.json").read_text())
+    assert (found["resamples"], found["seed"], found["scenes"]) == (20, 3, 1)
+    by_name = {(one["row"], one["metric"]): one for one in found["differences"]}
+    assert by_name["visible", "AP"]["difference"] == pytest.approx(50)
+    assert by_name["visible", "HOTA"]["difference"] > 0
+    assert by_name["amodal", "AP"]["low"] == by_name["amodal", "AP"]["high"] == 0
+    assert "20 resamples, seed 3" in capsys.readouterr().out
+    assert "20 resamples, seed 3" in (out / "comparison.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--compare", "a", "b", "--csv=t.csv"], "--csv and --frames go with --pred"),
+        (["--pred", "a", "--frames=f"], "--frames needs --out"),
+        ([], "one of the arguments --pred --compare is required"),
+    ],
+)
+def test_evaluate_options_that_do_not_fit_are_refused(options, text, capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["--gt=gt.json", *options])
+    assert text in capsys.readouterr().err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -22,13 +23,21 @@ def run(folder, truth: dict, records: list, *options: str) -> dict:
     return json.loads(out.read_text())
 
 
-@pytest.mark.parametrize(("protocol", "row"), [("coco", "amodal"), ("cocoa", "amodal/all")])
-def test_evaluate_image_scores_by_the_protocol(tmp_path, capsys, protocol, row):
-    truth = image_content(thing(1))
-    options = ("--task", "image", "--protocol", protocol)
-    report = run(tmp_path, truth, [found(0.9, **BOTH)], *options)
-    assert report["results"][row]["AP"] == pytest.approx(100)
-    assert f"protocol: {protocol}" in capsys.readouterr().out
+def test_evaluate_image_scores_by_every_protocol(tmp_path, capsys):
+    table = tmp_path / "table.csv"
+    options = ("--task", "image", "--protocol", "coco", "cocoa", "--csv", str(table))
+    report = run(tmp_path, image_content(thing(1)), [found(0.9, **BOTH)], *options)
+    first, second = report["reports"]
+    assert (first["protocol"], second["protocol"]) == ("coco", "cocoa")
+    assert first["results"]["amodal"]["AP"] == pytest.approx(100)
+    assert second["results"]["amodal/all"]["AP"] == pytest.approx(100)
+    printed = capsys.readouterr().out
+    assert "protocol: coco\n" in printed
+    assert "protocol: cocoa\n" in printed
+    values = {tuple(line[:6]): line[6] for line in csv.reader(table.open())}
+    for protocol, row in (("coco", "amodal"), ("cocoa", "amodal/all")):
+        value = values["image", protocol, row, "mean", "", "AP"]
+        assert float(value) == pytest.approx(100)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +52,11 @@ def test_evaluate_image_scores_by_the_protocol(tmp_path, capsys, protocol, row):
     ],
 )
 def test_evaluate_completion_reads_images_and_videos(tmp_path, truth, record):
-    report = run(tmp_path, truth, [{"gt_id": 1, **record}], "--task", "completion")
+    table = tmp_path / "table.csv"
+    options = ("--task", "completion", "--csv", str(table))
+    report = run(tmp_path, truth, [{"gt_id": 1, **record}], *options)
     assert list(report["results"]) == ["c2f_image", "diffusion_vas"]
     assert report["results"]["c2f_image"]["full"] == pytest.approx(100)
+    lines = list(csv.DictReader(table.open()))
+    assert lines[0]["task"] == "completion"
+    assert {line["protocol"] for line in lines} == set(report["results"])
