@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
 
 from amodal2.evaluation.image_predictions import BOX_KEYS, KINDS, Record
 from amodal2.structures.rle import RLE, rle_areas, rle_box
@@ -116,29 +115,6 @@ def invisible_masks(records: Sequence[Record]) -> list[RLE | None]:
         counts = encode_crop(Crop(rest, crop.x, crop.y), (size[0], size[1]))
         hidden[i] = None if counts is None else {"size": size, "counts": counts}
     return hidden
-
-
-def shape_iou(predicted: Sequence[Any], truth: Sequence[Any], crowd: np.ndarray) -> np.ndarray:
-    """Compute the IoU of every pair of one image; intersection / predicted area for crowds.
-
-    Args:
-        predicted: D masks or D boxes; None has IoU 0 with everything.
-        truth: G masks or G boxes, all present.
-        crowd (ndarray[G]): bool.
-
-    Returns:
-        ndarray[D, G]: float64 in [0, 1].
-    """
-    iou = np.zeros((len(predicted), len(truth)))
-    rows = [i for i, shape in enumerate(predicted) if shape is not None]
-    if not rows or not len(truth):
-        return iou
-    shapes: Any = [predicted[i] for i in rows]
-    others: Any = list(truth)
-    if not isinstance(others[0], dict):
-        shapes, others = np.array(shapes, np.float64), np.array(others, np.float64)
-    iou[rows] = coco_mask.iou(shapes, others, crowd.astype(np.uint8).tolist())
-    return iou
 
 
 def _cut(inner: Crop, window: Crop) -> np.ndarray:
