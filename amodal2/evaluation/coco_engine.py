@@ -50,10 +50,13 @@ class CocoEngine:
             class_agnostic: all categories count as one; equal scores rank by category, then by
                 their place in the file, as in pycocotools.
         """
-        self._sizes = {image["id"]: (image["height"], image["width"]) for image in images}
+        ordered = sorted(images, key=lambda image: image["id"])
+        self._sizes = [(image["height"], image["width"]) for image in ordered]
+        self._images = {image["id"]: i for i, image in enumerate(ordered)}
+        self._categories = {number: k for k, number in enumerate(category_ids)}
         self._params = Params("bbox" if boxes else "segm")
-        self._params.img_ids = sorted(self._sizes)
-        self._params.cat_ids = [1] if class_agnostic else list(category_ids)
+        self._params.img_ids = list(range(len(ordered)))
+        self._params.cat_ids = [0] if class_agnostic else list(range(len(category_ids)))
         self._params.iou_thrs = IOU_THRESHOLDS.tolist()
         self._params.rec_thrs = RECALL_THRESHOLDS.tolist()
         self._agnostic = class_agnostic
@@ -95,7 +98,10 @@ class CocoEngine:
         return Curves(result["precision"], result["recall"])
 
     def _load(self, entries: Sequence[Entry]) -> tuple[COCO, np.ndarray]:
-        """Return the entries in the engine's form, and their ids there in the order given."""
+        """Return the entries in the engine's form, and their ids there in the order given.
+
+        Images and categories are numbered from 0, since ids of a file may be any integer.
+        """
         key = "bbox" if self._params.iou_type == "bbox" else "segmentation"
         order = list(range(len(entries)))
         if self._agnostic:
@@ -103,21 +109,22 @@ class CocoEngine:
         annotations = []
         for number, i in enumerate(order, start=1):
             entry = entries[i]
+            image, shape = self._images[entry["image_id"]], entry["shape"]
             annotation = {
                 "id": number,
-                "image_id": entry["image_id"],
-                "category_id": 1 if self._agnostic else entry["category_id"],
+                "image_id": image,
+                "category_id": 0 if self._agnostic else self._categories[entry["category_id"]],
                 "iscrowd": entry.get("iscrowd", 0),
                 "area": 0.0,
-                key: self._nothing(entry, key) if entry["shape"] is None else entry["shape"],
+                key: self._nothing(image) if shape is None else shape,
             }
             if "score" in entry:
                 annotation["score"] = entry["score"]
             annotations.append(annotation)
         content = {
             "images": [
-                {"id": image_id, "height": height, "width": width}
-                for image_id, (height, width) in self._sizes.items()
+                {"id": i, "height": height, "width": width}
+                for i, (height, width) in enumerate(self._sizes)
             ],
             "categories": [{"id": number, "name": str(number)} for number in self._params.cat_ids],
             "annotations": annotations,
@@ -126,7 +133,8 @@ class CocoEngine:
         ids[order] = np.arange(1, len(entries) + 1)
         return COCO(content), ids
 
-    def _nothing(self, entry: Entry, key: str) -> Any:
-        height, width = self._sizes[entry["image_id"]]
-        empty = {"size": [height, width], "counts": [height * width]}
-        return [0, 0, 0, 0] if key == "bbox" else empty
+    def _nothing(self, image: int) -> Any:
+        if self._params.iou_type == "bbox":
+            return [0, 0, 0, 0]
+        height, width = self._sizes[image]
+        return {"size": [height, width], "counts": [height * width]}

@@ -1,10 +1,9 @@
 """AP and AR of image predictions: amodal, visible and invisible masks and boxes.
 
-Matching is COCO's, per image and category (``coco_engine``).
-Objects that lie outside an occlusion bin are ignored: their matches vanish, while a prediction that
-takes nothing stays a false positive in every bin (unless the rule says otherwise), so that AP in a
-bin is lower than AP overall and recall is the fair number. ``image_protocols`` puts the rows
-together.
+Matching is COCO's, per image and category (``coco_engine``). Objects that lie outside an occlusion
+bin are ignored: their matches vanish, while a prediction that takes nothing stays a false positive
+in every bin (unless the rule says otherwise), so that AP in a bin is lower than AP overall and
+recall is the fair number. ``image_protocols`` puts the rows together.
 
 Dimensions: D predictions, G objects, A area ranges.
 """
