@@ -93,8 +93,7 @@ class CocoEngine:
         run.params = self._params
         run.evaluate()
         run.accumulate()
-        result = run.eval
-        assert result is not None
+        result: Any = run.eval
         return Curves(result["precision"], result["recall"])
 
     def _load(self, entries: Sequence[Entry]) -> tuple[COCO, np.ndarray]:
