@@ -32,6 +32,7 @@ REQUIREMENTS = [
     "torch>=2.8",
     "torchvision>=0.23",
     "av>=14",
+    "hotcoco>=1.3,<2",
     "numpy>=1.26",
     "opencv-python-headless>=4.8",
     "pillow>=10",

@@ -125,6 +125,9 @@ def _check(
     checked: dict[tuple[int, int], Record] = {}
     for position, record in enumerate(records):
         problem = _record_problem(record, objects, key, scene_key)
+        if problem is None and record.get("sample", 0) >= len(records):
+            got = record["sample"]
+            problem = "sample", f"expected samples below the {len(records)} records, got {got}"
         if problem is None:
             number = (record["gt_id"], record.get("sample", 0))
             if number in checked:

@@ -1,10 +1,9 @@
 """AP and AR of image predictions: amodal, visible and invisible masks and boxes.
 
-Matching and averaging are those of ``average_precision``; a cell is one image and one category.
-Objects that lie outside an occlusion bin are ignored: their matches vanish, while a prediction that
-takes nothing stays a false positive in every bin (unless the rule says otherwise), so that AP in a
-bin is lower than AP overall and recall is the fair number. ``image_protocols`` puts the rows
-together.
+Matching is COCO's, per image and category (``coco_engine``). Objects that lie outside an occlusion
+bin are ignored: their matches vanish, while a prediction that takes nothing stays a false positive
+in every bin (unless the rule says otherwise), so that AP in a bin is lower than AP overall and
+recall is the fair number. ``image_protocols`` puts the rows together.
 
 Dimensions: D predictions, G objects, A area ranges.
 """
@@ -12,22 +11,16 @@ Dimensions: D predictions, G objects, A area ranges.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from amodal2.evaluation.average_precision import (
-    IOU_THRESHOLDS,
-    MAX_DETECTIONS,
-    Cell,
-    Curves,
-    accumulate,
-    match_cell,
-    mean_defined,
-)
+from amodal2.evaluation.average_precision import MAX_DETECTIONS, Curves, mean_defined
+from amodal2.evaluation.coco_engine import CocoEngine
 from amodal2.evaluation.image_occlusion import OcclusionRule
 from amodal2.evaluation.image_predictions import Record
-from amodal2.evaluation.image_shapes import Region, predicted_shapes, shape_iou, true_shapes
+from amodal2.evaluation.image_shapes import Region, predicted_shapes, true_shapes
 from amodal2.evaluation.report import APScores
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM, ImageDataset
 from amodal2.structures.rle import rle_area
@@ -40,6 +33,7 @@ IMAGE_AREA_RANGES = {
 }
 """Mask area in pixels, both ends included (COCO)."""
 ALL_AREAS = {"all": IMAGE_AREA_RANGES["all"]}
+_PREDICTED_KEYS = ("image_id", "category_id", "score")
 
 
 @dataclass(frozen=True)
@@ -63,19 +57,23 @@ class Rules:
 
 
 class ImageTask:
-    """Predictions and objects of one region, sorted into cells of one image and category.
-
-    The IoUs are computed once, so that scoring again with other ignored objects costs little.
+    """Predictions and objects of one region, to be scored once or with several sets of objects.
 
     Attributes:
         objects: the true objects that have the region's shape.
         num_empty: how many have not.
+        shapes: the G masks or boxes of ``objects``.
+        areas (ndarray[G]): their areas in pixels.
+        few (ndarray[G]): bool; which have too few pixels to count.
+        records: the predictions that are scored.
+        predicted: their shapes and areas.
+        rates (ndarray[G]): occlusion rates of ``objects``, NaN where unknown.
     """
 
     def __init__(
         self, dataset: ImageDataset, records: Sequence[Record], region: Region, rules: Rules
     ) -> None:
-        """Measure shapes and IoUs.
+        """Collect and measure the shapes.
 
         Args:
             dataset: the ground truth; it has the region's masks.
@@ -92,7 +90,6 @@ class ImageTask:
         self.rates = np.array([o.get("occlusion_rate", np.nan) for o in self.objects], np.float64)
         shapes, areas = [truth.shapes[i] for i in kept], truth.areas[kept]
         few = areas < rules.min_invisible_px if region.kind == "invisible" else areas < 0
-        crowd = np.array([record["iscrowd"] and rules.crowd for record in self.objects], dtype=bool)
         predicted = predicted_shapes(records, region)
         if region.kind == "invisible":
             chosen = np.flatnonzero(predicted.present()).tolist()
@@ -100,30 +97,21 @@ class ImageTask:
             predicted.shapes = [predicted.shapes[i] for i in chosen]
             predicted.areas = predicted.areas[chosen]
         self.records = records
-        scores = np.array([record["score"] for record in records], dtype=np.float64)
-        own, others = self._group(self.objects), self._group(records)
-        self.cells: list[list[tuple[Cell, np.ndarray, np.ndarray]]] = []
-        for key in self._category_keys():
-            self.cells.append([])
-            for image_id in sorted(image["id"] for image in dataset.images):
-                columns = np.array(own.get((key, image_id), []), dtype=np.int64)
-                rows = np.array(others.get((key, image_id), []), dtype=np.int64)
-                if not len(columns) and not len(rows):
-                    continue
-                rows = rows[np.argsort(-scores[rows], kind="stable")][: rules.limits[-1]]
-                cell = Cell(
-                    scores=scores[rows],
-                    iou=shape_iou(
-                        [predicted.shapes[i] for i in rows],
-                        [shapes[i] for i in columns],
-                        crowd[columns],
-                    ),
-                    prediction_areas=predicted.areas[rows],
-                    truth_areas=areas[columns],
-                    crowd=crowd[columns],
-                    ignore=few[columns],
-                )
-                self.cells[-1].append((cell, rows, columns))
+        self.shapes, self.areas, self.few, self.predicted = shapes, areas, few, predicted
+        self._engine = CocoEngine(
+            dataset.images,
+            list(self.categories),
+            [
+                _entry(record, shape, rules)
+                for record, shape in zip(self.objects, shapes, strict=True)
+            ],
+            [
+                {key: record[key] for key in _PREDICTED_KEYS} | {"shape": shape}
+                for record, shape in zip(records, predicted.shapes, strict=True)
+            ],
+            boxes=region.boxes,
+            class_agnostic=rules.class_agnostic,
+        )
 
     def score(self, ignore: np.ndarray | None = None) -> APScores:
         """Match and average.
@@ -131,14 +119,8 @@ class ImageTask:
         Args:
             ignore (ndarray[G] | None): objects that do not count, bool.
         """
-        cells = [
-            [
-                cell if ignore is None else replace(cell, ignore=cell.ignore | ignore[columns])
-                for cell, _, columns in row
-            ]
-            for row in self.cells
-        ]
-        curves = self._curves(cells, list(self.rules.area_ranges.values()))
+        ranges = list(self.rules.area_ranges.values())
+        curves = self._curves(self.areas, ignore, self.predicted.areas, ranges)
         return self._summarize(curves, 0, list(self.rules.area_ranges)[1:])
 
     def score_bins(self, rule: OcclusionRule) -> dict[str, APScores]:
@@ -154,20 +136,19 @@ class ImageTask:
         if rule.fp_policy == "all":
             return {name: self.score(rule.outside(self.rates, name)) for name in rule.bins}
         own = np.array([_predicted_rate(record) for record in self.records], dtype=np.float64)
-        cells = [
-            [
-                replace(cell, truth_areas=self.rates[columns], prediction_areas=own[rows])
-                for cell, rows, columns in row
-            ]
-            for row in self.cells
-        ]
-        curves = self._curves(cells, list(rule.bins.values()))
+        curves = self._curves(self.rates, None, own, list(rule.bins.values()))
         return {name: self._summarize(curves, a, []) for a, name in enumerate(rule.bins)}
 
-    def _curves(self, cells: list[list[Cell]], ranges: list[tuple[float, float]]) -> Curves:
-        limits = np.array(ranges)
-        matches = [[match_cell(cell, limits, IOU_THRESHOLDS) for cell in row] for row in cells]
-        return accumulate(matches, len(ranges), limits=self.rules.limits)
+    def _curves(
+        self,
+        truth_areas: np.ndarray,
+        ignore: np.ndarray | None,
+        predicted_areas: np.ndarray,
+        ranges: list[tuple[float, float]],
+    ) -> Curves:
+        ignored = self.few if ignore is None else self.few | ignore
+        limits = self.rules.limits
+        return self._engine.curves(truth_areas, ignored, predicted_areas, ranges, limits)
 
     def _summarize(self, curves: Curves, index: int, sizes: list[str]) -> APScores:
         """Average precision [T, R, K, A, M] and recall [T, K, A, M] of one of the A ranges."""
@@ -188,16 +169,11 @@ class ImageTask:
         }
         return APScores(stats, per_category)
 
-    def _category_keys(self) -> list[int | None]:
-        return [None] if self.rules.class_agnostic else list(self.categories)
 
-    def _group(self, entries: Sequence[Record]) -> dict[tuple[int | None, int], list[int]]:
-        """Return the positions of the entries of each cell, by category and then as in the file."""
-        groups: dict[tuple[int | None, int], list[int]] = {}
-        for i in sorted(range(len(entries)), key=lambda i: entries[i]["category_id"]):
-            key = None if self.rules.class_agnostic else entries[i]["category_id"]
-            groups.setdefault((key, entries[i]["image_id"]), []).append(i)
-        return groups
+def _entry(record: Record, shape: Any, rules: Rules) -> Record:
+    crowd = int(record["iscrowd"] and rules.crowd)
+    place = {key: record[key] for key in ("image_id", "category_id")}
+    return place | {"iscrowd": crowd, "shape": shape}
 
 
 def _predicted_rate(record: Record) -> float:

@@ -265,7 +265,7 @@ def _scatter(values: Tensor, taps: _Taps) -> Tensor:
     starts = torch.arange(n, device=values.device)[:, None] * (h * w)
     for index, inside, share in zip(taps.pixel, taps.inside, taps.weights(), strict=True):
         added = torch.where(inside[..., None], flat * share[..., None], 0)
-        sums.index_add_(0, (starts + index).flatten(), added.reshape(-1, c))
+        sums.index_add_(0, (starts + index).flatten(), added.flatten(0, 1))
     return sums.view(n, h, w, c).permute(0, 3, 1, 2).contiguous()
 
 

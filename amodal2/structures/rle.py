@@ -96,6 +96,9 @@ def rle_area(rle: RLE) -> int:
 
     Args:
         rle (RLE): a valid RLE.
+
+    Raises:
+        ValueError: if its counts are cut inside a number.
     """
     return int(coco_mask.area(_compressed(rle)))
 
@@ -121,6 +124,9 @@ def rle_box(rle: RLE) -> tuple[int, int, int, int]:
 
     Args:
         rle (RLE): a valid RLE.
+
+    Raises:
+        ValueError: if its counts are cut inside a number.
     """
     x, y, width, height = (int(value) for value in coco_mask.toBbox(_compressed(rle)))
     return x, y, width, height
@@ -225,9 +231,15 @@ def to_rle(segmentation: Any, height: int, width: int) -> RLE:
 
 
 def _compressed(rle: RLE) -> RLE:
-    if isinstance(rle["counts"], list):
+    counts = rle["counts"]
+    if isinstance(counts, list):
         height, width = rle["size"]
         return _as_text(coco_mask.frPyObjects(rle, height, width))
+    if isinstance(counts, str) and (ord(counts[-1:] or "0") - 48) & 32:
+        # The C decoder would read on behind the string.
+        raise ValueError(
+            f"RLE: expected complete counts, got a string cut inside a number: {counts[-20:]!r}"
+        )
     return rle
 
 

@@ -15,6 +15,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -229,9 +230,9 @@ def _track_problem(
     track: dict[str, Any], videos: dict[int, dict[str, Any]], categories: set[int]
 ) -> Problem | None:
     """Check a track's references and the lengths and gaps of its lists; fill in ``iscrowd``."""
-    if track.get("video_id") not in videos:
+    if not _is_int(track.get("video_id")) or track["video_id"] not in videos:
         return "video_id", f"expected the id of a video entry, got {track.get('video_id')!r}"
-    if track.get("category_id") not in categories:
+    if not _is_int(track.get("category_id")) or track["category_id"] not in categories:
         got = track.get("category_id")
         return "category_id", f"expected one of the category ids {sorted(categories)}, got {got!r}"
     if track.setdefault("iscrowd", 0) not in (0, 1):
@@ -251,7 +252,12 @@ def _track_problem(
 
 
 def _gap_problem(track: dict[str, Any]) -> Problem | None:
-    """Find an entry beside a null mask, or a visible mask without an amodal one."""
+    """Find an entry that is no value or beside a null mask, or a visible mask without an amodal."""
+    for key in _MASK_OF_LIST:
+        for frame, value in enumerate(track.get(key, ())):
+            problem = None if value is None else _value_problem(key, value)
+            if problem is not None:
+                return f"{key}[{frame}]", problem
     for key, mask_key in _MASK_OF_LIST.items():
         if key not in track or mask_key not in track:
             continue
@@ -268,6 +274,19 @@ def _gap_problem(track: dict[str, Any]) -> Problem | None:
                 "expected a mask where the visible mask is one, got null",
             )
     return None
+
+
+def _value_problem(key: str, value: Any) -> str | None:
+    """Tell what is wrong with a box, an area or a rate."""
+    if not key.endswith("bboxes"):
+        return None if _is_number(value) else f"expected a finite number, got {value!r:.80}"
+    if isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)):
+        return None
+    return f"expected a box of four finite numbers x, y, w, h, got {value!r:.80}"
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
 
 
 def _missing_value_problem(track: dict[str, Any]) -> Problem | None:

@@ -60,6 +60,7 @@ GOOD = {"gt_id": 1, "amodal_segmentations": WHOLE}
             {"video_id": 5}, "video_id", "expected 1 as in the ground truth, got 5", id="video"
         ),
         pytest.param({"sample": -1}, "sample", "from 0, got -1", id="sample"),
+        pytest.param({"sample": 10**9}, "sample", "below the .* got 1000000000", id="far-sample"),
         pytest.param(
             {"amodal_segmentations": WHOLE[:2]},
             "amodal_segmentations",

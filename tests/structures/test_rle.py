@@ -113,3 +113,10 @@ def test_find_invalid_rles_names_positions():
         [good, None, list_form, {"size": [6, 9], "counts": "1"}], [(6, 9)] * 4
     )
     assert sorted(found) == [1, 3]
+
+
+@pytest.mark.parametrize("measure", [rle_area, rle_box])
+def test_measures_refuse_counts_that_are_cut_inside_a_number(measure):
+    whole = encode_mask(np.ones((100, 100), dtype=bool))
+    with pytest.raises(ValueError, match="cut inside a number"):
+        measure({"size": [100, 100], "counts": whole["counts"][:-1]})
