@@ -12,9 +12,7 @@ areas and occlusion rates that the file leaves out are measured.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -22,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from amodal2.structures.annotation_file import EntryChecks, category_problem, parse_annotations
 from amodal2.structures.mask_checks import Problem
 from amodal2.structures.rle import RLE, rle_areas, rle_box, to_rle
 from amodal2.structures.rle_runs import contained, find_invalid_counts
@@ -112,7 +111,9 @@ def read_image_json(
             f"read_image_json: expected an annotation file, got no such file {path}; prepare the "
             "dataset or set DETECTRON2_DATASETS to its root"
         )
-    dataset = _Reader(str(path), skip_invalid).read(_parse(path))
+    dataset = _Reader(str(path), skip_invalid, "read_image_json", "image").read(
+        parse_annotations(path, ("images", "categories", "annotations"), "read_image_json")
+    )
     for text, count in dataset.warnings.items():
         if strict:
             raise AnnotationError(
@@ -166,46 +167,26 @@ def normalise_image_masks(
     return problems
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_image_json: expected JSON, got {error}", file=path) from error
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise AnnotationError(
-                "read_image_json: expected an object with lists images, categories and annotations",
-                file=path,
-                key=key,
-            )
-    return data
-
-
-class _Reader:
-    """Checks the entries of one file; holds what its error messages need."""
-
-    def __init__(self, file: str, skip_invalid: bool) -> None:
-        self.file = file
-        self.skip_invalid = skip_invalid
-        self.skipped = 0
+class _Reader(EntryChecks):
+    """Reads the entries of one file in their order."""
 
     def read(self, data: dict[str, Any]) -> ImageDataset:
         """Check everything, categories and images before the objects that refer to them."""
-        categories = self._keep(data["categories"], _category_problem, "category")
-        images = self._keep(data["images"], _image_problem, "image")
+        categories = self.keep(data["categories"], category_problem, "category")
+        images = self.keep(data["images"], _image_problem, "image")
         by_id = {image["id"]: image for image in images}
         known = {category["id"] for category in categories}
 
         def object_problem(record: dict[str, Any]) -> Problem | None:
             return _object_problem(record, by_id, known)
 
-        objects = self._keep(data["annotations"], object_problem, "annotation")
+        objects = self.keep(data["annotations"], object_problem, "annotation")
         broken = normalise_image_masks(objects, by_id)
         for position, record in enumerate(objects):
             if position not in broken and record.get(AMODAL_SEGM, True) is None:
                 broken[position] = (AMODAL_SEGM, "expected a mask with pixels, got an empty one")
         for position, problem in sorted(broken.items()):
-            self._reject("annotation", objects[position], problem)
+            self.reject("annotation", objects[position], problem)
         objects = [record for position, record in enumerate(objects) if position not in broken]
         _fill_in(objects)
         warnings = _count_doubts(objects, by_id)
@@ -216,48 +197,6 @@ class _Reader:
                 record["id"] += shift
         categories.sort(key=lambda category: category["id"])
         return ImageDataset(self.file, images, categories, objects, self.skipped, warnings)
-
-    def _keep(
-        self, entries: list[Any], check: Callable[[dict[str, Any]], Problem | None], kind: str
-    ) -> list[dict[str, Any]]:
-        """Return the entries that have an id of their own and pass a check."""
-        kept: list[dict[str, Any]] = []
-        seen: set[int] = set()
-        for position, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                problem: Problem | None = (kind, f"expected an object, got {entry!r:.80}")
-                entry = {}
-            elif type(entry.get("id")) is not int:
-                got = entry.get("id")
-                problem = ("id", f"expected an integer id in {kind} number {position}, got {got!r}")
-            elif entry["id"] in seen:
-                problem = ("id", f"expected unique {kind} ids, got {entry['id']} twice")
-            else:
-                problem = check(entry)
-            if problem is not None:
-                self._reject(kind, entry, problem)
-                continue
-            seen.add(entry["id"])
-            kept.append(entry)
-        return kept
-
-    def _reject(self, kind: str, entry: dict[str, Any], problem: Problem) -> None:
-        """Stop at an invalid entry, or count it."""
-        key, text = problem
-        where = {"image": "image_id", "annotation": "annotation_id"}
-        places = {where[kind]: entry.get("id")} if kind in where else {}
-        if kind == "annotation":
-            places["image_id"] = entry.get("image_id")
-        if not self.skip_invalid:
-            raise AnnotationError(f"read_image_json: {text}", file=self.file, key=key, **places)
-        self.skipped += 1
-        logger.debug("%s: left out %s %s, key %s: %s", self.file, kind, entry.get("id"), key, text)
-
-
-def _category_problem(category: dict[str, Any]) -> Problem | None:
-    if not isinstance(category.get("name"), str):
-        return "name", f"expected a category name, got {category.get('name')!r}"
-    return None
 
 
 def _image_problem(image: dict[str, Any]) -> Problem | None:

@@ -11,14 +11,13 @@ empty masks become None.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from amodal2.structures.annotation_file import EntryChecks, category_problem, parse_annotations
 from amodal2.structures.mask_checks import (
     AMODAL_KEY,
     VISIBLE_KEY,
@@ -96,8 +95,10 @@ def read_video_json(
             f"read_video_json: expected an annotation file, got no such file {path}; prepare the "
             "dataset or set DETECTRON2_DATASETS to its root"
         )
-    reader = _Reader(str(path), skip_invalid)
-    dataset = reader.read(_parse(path))
+    reader = _Reader(str(path), skip_invalid, "read_video_json", "video")
+    dataset = reader.read(
+        parse_annotations(path, ("videos", "categories", "annotations"), "read_video_json")
+    )
     for text, count in dataset.warnings.items():
         if strict:
             raise AnnotationError(
@@ -109,47 +110,27 @@ def read_video_json(
     return dataset
 
 
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_video_json: expected JSON, got {error}", file=path) from error
-    for key in ("videos", "categories", "annotations"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise AnnotationError(
-                "read_video_json: expected an object with lists videos, categories and annotations",
-                file=path,
-                key=key,
-            )
-    return data
-
-
-class _Reader:
-    """Checks the entries of one file; holds what its error messages need."""
-
-    def __init__(self, file: str, skip_invalid: bool) -> None:
-        self.file = file
-        self.skip_invalid = skip_invalid
-        self.skipped = 0
+class _Reader(EntryChecks):
+    """Reads the entries of one file in their order."""
 
     def read(self, data: dict[str, Any]) -> VideoDataset:
         """Check everything, categories and videos before the tracks that refer to them."""
-        categories = self._keep(data["categories"], _category_problem, "category")
-        videos = self._keep(data["videos"], _video_problem, "video")
+        categories = self.keep(data["categories"], category_problem, "category")
+        videos = self.keep(data["videos"], _video_problem, "video")
         by_id = {video["id"]: video for video in videos}
         known = {category["id"] for category in categories}
 
         def track_problem(record: dict[str, Any]) -> Problem | None:
             return _track_problem(record, by_id, known)
 
-        tracks = self._keep(data["annotations"], track_problem, "annotation")
+        tracks = self.keep(data["annotations"], track_problem, "annotation")
         broken = normalise_masks(tracks, by_id)
         for position, track in enumerate(tracks):
             missing = None if position in broken else _missing_value_problem(track)
             if missing is not None:
                 broken[position] = missing
         for position, problem in broken.items():
-            self._reject("annotation", tracks[position], problem)
+            self.reject("annotation", tracks[position], problem)
         tracks = [track for position, track in enumerate(tracks) if position not in broken]
         warnings = count_doubts(tracks, by_id)
         if any(track["id"] < 1 for track in tracks):
@@ -160,51 +141,9 @@ class _Reader:
         categories.sort(key=lambda category: category["id"])
         return VideoDataset(self.file, videos, categories, tracks, self.skipped, warnings)
 
-    def _keep(
-        self, entries: list[Any], check: Callable[[dict[str, Any]], Problem | None], kind: str
-    ) -> list[dict[str, Any]]:
-        """Return the entries that have an id of their own and pass a check."""
-        kept: list[dict[str, Any]] = []
-        seen: set[int] = set()
-        for position, entry in enumerate(entries):
-            if not isinstance(entry, dict):
-                problem: Problem | None = (kind, f"expected an object, got {entry!r:.80}")
-                entry = {}
-            elif not _is_int(entry.get("id")):
-                got = entry.get("id")
-                problem = ("id", f"expected an integer id in {kind} number {position}, got {got!r}")
-            elif entry["id"] in seen:
-                problem = ("id", f"expected unique {kind} ids, got {entry['id']} twice")
-            else:
-                problem = check(entry)
-            if problem is not None:
-                self._reject(kind, entry, problem)
-                continue
-            seen.add(entry["id"])
-            kept.append(entry)
-        return kept
-
-    def _reject(self, kind: str, entry: dict[str, Any], problem: Problem) -> None:
-        """Stop at an invalid entry, or count it."""
-        key, text = problem
-        where = {"video": "video_id", "annotation": "annotation_id"}
-        places = {where[kind]: entry.get("id")} if kind in where else {}
-        if kind == "annotation":
-            places["video_id"] = entry.get("video_id")
-        if not self.skip_invalid:
-            raise AnnotationError(f"read_video_json: {text}", file=self.file, key=key, **places)
-        self.skipped += 1
-        logger.debug("%s: left out %s %s, key %s: %s", self.file, kind, entry.get("id"), key, text)
-
 
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _category_problem(category: dict[str, Any]) -> Problem | None:
-    if not isinstance(category.get("name"), str):
-        return "name", f"expected a category name, got {category.get('name')!r}"
-    return None
 
 
 def _video_problem(video: dict[str, Any]) -> Problem | None:

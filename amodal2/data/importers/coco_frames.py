@@ -8,13 +8,13 @@ category_id and masks: ``amodal_segm`` and ``visible_segm``, or one of the other
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from amodal2.data.importers.video_import import SourceVideo
+from amodal2.structures.annotation_file import parse_annotations
 from amodal2.structures.rle import to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
 
@@ -50,17 +50,7 @@ def read_coco_frames(
     path = Path(file)
     if not path.is_file():
         raise FileNotFoundError(f"read_coco_frames: expected a JSON file, got no such file {path}")
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_coco_frames: expected JSON, got {error}", file=path) from error
-    for key in ("images", "categories", "annotations"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise AnnotationError(
-                "read_coco_frames: expected lists images, categories, annotations",
-                file=path,
-                key=key,
-            )
+    data = parse_annotations(path, ("images", "categories", "annotations"), "read_coco_frames")
     yield from _Reader(path, data).videos(Path(os.path.relpath(frames_root, base)))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from amodal2.data.importers.image_import import SourceImage, SourceObject
 from amodal2.data.importers.video_import import intersect
+from amodal2.structures.annotation_file import parse_annotations
 from amodal2.structures.rle import RLE, rle_area, to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
 
@@ -52,18 +52,7 @@ def load_coco(path: str | Path, reader: str) -> dict[str, Any]:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{reader}: expected a JSON file, got no such file {file}")
-    try:
-        data = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"{reader}: expected JSON, got {error}", file=file) from error
-    for key in ("images", "annotations"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise AnnotationError(
-                f"{reader}: expected an object with the lists images and annotations",
-                file=file,
-                key=key,
-            )
-    return data
+    return parse_annotations(file, ("images", "annotations"), reader)
 
 
 def read_mask(value: Any, size: tuple[int, int], reader: str, place: dict[str, Any]) -> RLE:
