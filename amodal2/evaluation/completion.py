@@ -7,7 +7,6 @@ that a number is never shown without the name of its protocol.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,11 @@ from amodal2.evaluation.completion_input import pair_completions
 from amodal2.evaluation.completion_measure import measure_completions
 from amodal2.evaluation.completion_variants import VARIANTS, CompletionScores
 from amodal2.evaluation.report import UNDEFINED, format_table
-from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.report_base import Report
+from amodal2.evaluation.report_csv import Number
 from amodal2.evaluation.resampling import Sampler
 from amodal2.structures.image_json import ImageDataset
 from amodal2.structures.video_json import VideoDataset
-from amodal2.utils.files import write_json
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -31,7 +30,7 @@ DEFAULT_PROTOCOLS = ("c2f_image", "diffusion_vas")
 
 
 @dataclass
-class CompletionReport:
+class CompletionReport(Report):
     """Everything that one evaluation of completions found out.
 
     Args:
@@ -71,24 +70,6 @@ class CompletionReport:
             for name, values in self.percent().items()
         }
         return {"unit": "percent", "results": results, "counts": self.counts, "notes": self.notes}
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the report as JSON text and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        if path is not None:
-            write_json(path, self.to_dict(), indent=1)
-        return json.dumps(self.to_dict(), indent=1)
-
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """Return the report as CSV text, one number per line, and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        return write_numbers(self.numbers(), path)
 
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocols."""

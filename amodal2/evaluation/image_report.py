@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from amodal2.evaluation.report import MAIN_COLUMNS, APScores, ap_numbers, format_table
-from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.report_base import Report
+from amodal2.evaluation.report_csv import Number
 from amodal2.evaluation.resampling import Sampler
-from amodal2.utils.files import write_json
 
 
 @dataclass
-class ImageReport:
+class ImageReport(Report):
     """Everything that one evaluation of image predictions found out.
 
     Args:
@@ -62,24 +60,6 @@ class ImageReport:
             "notes": self.notes,
         }
 
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the report as JSON text and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        if path is not None:
-            write_json(path, self.to_dict(), indent=1)
-        return json.dumps(self.to_dict(), indent=1)
-
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """Return the report as CSV text, one number per line, and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        return write_numbers(self.numbers(), path)
-
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocol."""
         for row, scores in self.rows.items():
@@ -92,7 +72,7 @@ class ImageReport:
 
 
 @dataclass
-class ImageReports:
+class ImageReports(Report):
     """Reports of the same predictions by several protocols, side by side.
 
     Args:
@@ -129,24 +109,6 @@ class ImageReports:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready dict: ``reports`` is the list of the reports' dicts."""
         return {"unit": "percent", "reports": [report.to_dict() for report in self.reports]}
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the reports as JSON text and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        if path is not None:
-            write_json(path, self.to_dict(), indent=1)
-        return json.dumps(self.to_dict(), indent=1)
-
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """Return the numbers of all reports as CSV text and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        return write_numbers(self.numbers(), path)
 
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics of all reports with their protocols."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from amodal2.evaluation.report_csv import Number, write_numbers
+from amodal2.evaluation.report_base import Report
+from amodal2.evaluation.report_csv import Number
 from amodal2.evaluation.resampling import Sampler
-from amodal2.utils.files import write_json
 
 UNDEFINED = -1.0
 """Value of a metric without any ground truth that counts, as in the COCO tools."""
@@ -91,7 +89,7 @@ class TrackingScores:
 
 
 @dataclass
-class VideoReport:
+class VideoReport(Report):
     """Everything that one evaluation of video predictions found out.
 
     Args:
@@ -141,24 +139,6 @@ class VideoReport:
         if self.tracking:
             report["tracking"] = {name: one.to_dict() for name, one in self.tracking.items()}
         return {**report, "counts": self.counts, "notes": self.notes}
-
-    def to_json(self, path: str | Path | None = None) -> str:
-        """Return the report as JSON text and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        if path is not None:
-            write_json(path, self.to_dict(), indent=1)
-        return json.dumps(self.to_dict(), indent=1)
-
-    def to_csv(self, path: str | Path | None = None) -> str:
-        """Return the report as CSV text, one number per line, and write it if a path is given.
-
-        Args:
-            path: file that appears only when it is complete.
-        """
-        return write_numbers(self.numbers(), path)
 
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocols."""
