@@ -78,6 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config-file", help="model; without it a trivial one is used")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10, 600])
+    parser.add_argument("--opts", nargs="+", default=[], help="options of the model's demo")
     parser.add_argument("--run-colours", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run_colours:
@@ -94,6 +95,7 @@ def main() -> int:
                 tool = str(REPOSITORY / "tools" / "video_demo.py")
                 command = [sys.executable, tool, "--config-file", args.config_file]
                 command += ["--input", str(video), "--output", str(output)]
+                command += ["--opts", *args.opts] if args.opts else []
             begin = time.perf_counter()
             peak, processor = peak_of(command)
             peaks.append(peak)
