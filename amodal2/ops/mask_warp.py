@@ -3,7 +3,8 @@
 The motion of SaVos (Yao et al., Self-supervised Amodal Video Object Segmentation, 2022, Eq. 2). Two
 linear maps serve both directions and both gradients: ``torch.ops.amodal2.mask_warp`` gathers from
 the four pixels around a point, ``torch.ops.amodal2.mask_splat`` adds to them; each is the gradient
-of the other in the mask.
+of the other in the mask. The latter divides the sums by what lands at each pixel if it gets an eps,
+and then returns also that, for the gradient.
 
 Letters: N masks or batch, C channels, H W image. p is a pixel, s(p) = p + flow[p] + offset the
 point that it is connected with, b the bilinear hat max(0, 1 - |dx|) max(0, 1 - |dy|).
@@ -13,14 +14,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from amodal2.ops._library import LIBRARY
-
-_MASK_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+from amodal2.ops._mask_warp_checks import accumulate_dtype, check_tensors
+from amodal2.ops._mask_warp_reference import (
+    splat_backward_reference,
+    splat_reference,
+    warp_backward_reference,
+    warp_reference,
+)
 
 LIBRARY.define("mask_warp(Tensor mask, Tensor flow, float[2] offset, bool border) -> Tensor")
 LIBRARY.define(
@@ -28,13 +34,20 @@ LIBRARY.define(
     "bool border, bool[2] needs) -> (Tensor, Tensor)"
 )
 LIBRARY.define(
-    "mask_splat(Tensor mask, Tensor flow, Tensor? weight, bool coverage, float[2] offset, "
-    "bool border) -> Tensor"
+    "mask_splat(Tensor mask, Tensor flow, Tensor? weight, float? eps, float[2] offset, "
+    "bool border) -> (Tensor, Tensor)"
 )
 LIBRARY.define(
-    "_mask_splat_backward(Tensor grad_sums, Tensor mask, Tensor flow, Tensor? weight, "
-    "bool coverage, float[2] offset, bool border, bool[3] needs) -> (Tensor, Tensor, Tensor)"
+    "_mask_splat_backward(Tensor grad_sums, Tensor? grad_covered, Tensor mask, Tensor flow, "
+    "Tensor? weight, float[2] offset, bool border, bool[3] needs) -> (Tensor, Tensor, Tensor)"
 )
+for _name, _reference in (
+    ("mask_warp", warp_reference),
+    ("_mask_warp_backward", warp_backward_reference),
+    ("mask_splat", splat_reference),
+    ("_mask_splat_backward", splat_backward_reference),
+):
+    LIBRARY.impl(_name, _reference, "CompositeExplicitAutograd")
 
 
 def mask_warp(
@@ -94,21 +107,18 @@ def mask_warp(
         NaN at its pixel in "backward", and in "splat" the pixel is dropped; it gets no gradient.
     """
     border, shift = _check_options(mode, padding, offset, normalize, eps, weight)
-    accumulate = _accumulate_dtype(mask.dtype)
+    accumulate = accumulate_dtype(mask.dtype)
     flow = _to_floating("flow", flow, accumulate)
     if mode == "backward":
-        _check(mask, flow, None)
+        check_tensors(mask, flow, None)
         return torch.ops.amodal2.mask_warp(mask, flow, shift, border)
     if weight is not None:
         weight = _to_floating("weight", weight, accumulate)
         weight = weight.unsqueeze(1) if weight.dim() == 3 else weight
-    _check(mask, flow, weight)
-    average = normalize == "average"
-    sums = torch.ops.amodal2.mask_splat(mask, flow, weight, average, shift, border)
-    if average:
-        sums, covered = sums.split([mask.shape[1], 1], dim=1)
-        sums = sums / torch.where(covered > eps, covered, eps)
-    return sums.to(mask.dtype)
+    check_tensors(mask, flow, weight)
+    least = eps if normalize == "average" else None
+    splatted, _ = torch.ops.amodal2.mask_splat(mask, flow, weight, least, shift, border)
+    return splatted.to(mask.dtype)
 
 
 def _check_options(
@@ -141,238 +151,15 @@ def _check_options(
     return padding == "border", shift
 
 
-def _accumulate_dtype(dtype: torch.dtype) -> torch.dtype:
-    if dtype not in _MASK_DTYPES:
-        names = ", ".join(str(known).removeprefix("torch.") for known in _MASK_DTYPES)
-        raise TypeError(f"mask_warp: expected mask of type {names}, got {dtype}")
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _to_floating(label: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not tensor.is_floating_point():
         raise TypeError(f"mask_warp: expected {label} of a floating type, got {tensor.dtype}")
     return tensor.to(dtype)
 
 
-def _check(mask: Tensor, flow: Tensor, weight: Tensor | None) -> None:
-    """Raise ValueError or TypeError unless the tensors of an op fit together."""
-    if mask.dim() != 4:
-        raise ValueError(f"mask_warp: expected mask [N, C, H, W], got {list(mask.shape)}")
-    n, _, h, w = mask.shape
-    expected = _accumulate_dtype(mask.dtype)
-    for label, tensor, channels in (("flow", flow, 2), ("weight", weight, 1)):
-        if tensor is None:
-            continue
-        if tuple(tensor.shape) != (n, channels, h, w):
-            raise ValueError(
-                f"mask_warp: expected {label} [{n}, {channels}, {h}, {w}] (N, H, W of mask), "
-                f"got {list(tensor.shape)}"
-            )
-        if tensor.dtype != expected:
-            raise TypeError(f"mask_warp: expected {label} of type {expected}, got {tensor.dtype}")
-        if tensor.device != mask.device:
-            raise ValueError(
-                f"mask_warp: expected {label} on {mask.device} like mask, got {tensor.device}"
-            )
-
-
-def _check_finite(flow: Tensor) -> None:
-    """Raise ValueError at the first NaN or infinity, on the CPU, where looking costs no waiting."""
-    if flow.device.type != "cpu" or flow.isfinite().all():
-        return
-    place = flow.isfinite().logical_not().nonzero()[0].tolist()
-    raise ValueError(
-        f"mask_warp: expected flow of finite numbers, got {flow[tuple(place)].item()} at {place}"
-    )
-
-
-class _Taps(NamedTuple):
-    """The four pixels around the point of each pixel: top left and right, bottom left and right.
-
-    Attributes:
-        pixel (Tensor[4, N, H * W]): its number in the image, 0 where it lies outside.
-        inside (Tensor[4, N, H * W]): whether it lies inside.
-        x (Tensor[N, H * W]): way from the left to the right ones.
-        y (Tensor[N, H * W]): way from the top to the bottom ones.
-        moves (Tensor[N, 2, H * W]): whether x, y change with the flow.
-        finite (Tensor[N, H * W]): whether the flow is; if not, nothing counts as inside.
-    """
-
-    pixel: Tensor
-    inside: Tensor
-    x: Tensor
-    y: Tensor
-    moves: Tensor
-    finite: Tensor
-
-    def weights(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the share of each of the four."""
-        left, top = 1 - self.x, 1 - self.y
-        return left * top, self.x * top, left * self.y, self.x * self.y
-
-
-def _axis(position: Tensor, size: int, border: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Split coordinates into the pixel before, the way from it, and whether they move."""
-    position = torch.where(position.isfinite(), position, -2.0)
-    moves = torch.ones_like(position, dtype=torch.bool)
-    if border:
-        moves = (position > 0) & (position < size - 1)
-        position = position.clamp(0, size - 1)
-    low = position.floor()
-    if border:
-        low = low.clamp(max=max(size - 2, 0))
-    return low, position - low, moves
-
-
-def _find_taps(flow: Tensor, offset: Sequence[float], border: bool) -> _Taps:
-    h, w = flow.shape[2:]
-    columns = torch.arange(w, dtype=flow.dtype, device=flow.device)
-    rows = torch.arange(h, dtype=flow.dtype, device=flow.device)[:, None]
-    at = columns + flow[:, 0] + offset[0], rows + flow[:, 1] + offset[1]
-    (left, x, x_moves), (top, y, y_moves) = _axis(at[0], w, border), _axis(at[1], h, border)
-    finite = at[0].isfinite() & at[1].isfinite()
-    index, inside = [], []
-    for down in (0, 1):
-        for right in (0, 1):
-            column, row = left + right, top + down
-            inside.append(finite & (column >= 0) & (column < w) & (row >= 0) & (row < h))
-            index.append(torch.where(inside[-1], row * w + column, 0).long())
-    return _Taps(
-        torch.stack(index).flatten(2),
-        torch.stack(inside).flatten(2),
-        x.flatten(1),
-        y.flatten(1),
-        torch.stack([x_moves, y_moves], dim=1).flatten(2),
-        finite.flatten(1),
-    )
-
-
-def _gather(source: Tensor, taps: _Taps) -> list[Tensor]:
-    """Return what is at each of the four pixels, 0 outside: [N, C, H * W]."""
-    flat = source.flatten(2).to(taps.x.dtype)
-    pairs = zip(taps.pixel, taps.inside, strict=True)
-    return [
-        torch.where(inside[:, None], flat.gather(2, index[:, None].expand_as(flat)), 0)
-        for index, inside in pairs
-    ]
-
-
-def _scatter(values: Tensor, taps: _Taps) -> Tensor:
-    """Add each pixel's values [N, C, H, W] to its four pixels; the sums have the same shape."""
-    n, c, h, w = values.shape
-    flat = values.flatten(2).to(taps.x.dtype).transpose(1, 2)  # [N, H * W, C]
-    sums = flat.new_zeros(n * h * w, c)
-    starts = torch.arange(n, device=values.device)[:, None] * (h * w)
-    for index, inside, share in zip(taps.pixel, taps.inside, taps.weights(), strict=True):
-        added = torch.where(inside[..., None], flat * share[..., None], 0)
-        sums.index_add_(0, (starts + index).flatten(), added.flatten(0, 1))
-    return sums.view(n, h, w, c).permute(0, 3, 1, 2).contiguous()
-
-
-def _mix(corners: list[Tensor], taps: _Taps) -> Tensor:
-    """Interpolate between the values at the four pixels."""
-    shares = zip(corners, taps.weights(), strict=True)
-    return sum((corner * share[:, None] for corner, share in shares), corners[0].new_zeros(()))
-
-
-def _slopes(dots: list[Tensor], taps: _Taps) -> Tensor:
-    """Return the derivative [N, 2, H * W] by the flow from one number per tap, [N, H * W]."""
-    top, bottom, left, right = (
-        dots[end] - dots[start] for start, end in ((0, 1), (2, 3), (0, 2), (1, 3))
-    )
-    by_x, by_y = top + taps.y * (bottom - top), left + taps.x * (right - left)
-    return torch.where(taps.moves, torch.stack([by_x, by_y], dim=1), 0)
-
-
-@torch.library.impl(LIBRARY, "mask_warp", "CompositeExplicitAutograd")
-def _warp_reference(mask: Tensor, flow: Tensor, offset: Sequence[float], border: bool) -> Tensor:
-    """Gather from the four pixels around each point and interpolate."""
-    _check(mask, flow, None)
-    _check_finite(flow)
-    taps = _find_taps(flow, offset, border)
-    sampled = _mix(_gather(mask, taps), taps)
-    sampled = torch.where(taps.finite[:, None], sampled, torch.nan)
-    return sampled.view(mask.shape).to(mask.dtype)
-
-
-@torch.library.impl(LIBRARY, "_mask_warp_backward", "CompositeExplicitAutograd")
-def _warp_backward_reference(
-    grad_output: Tensor,
-    mask: Tensor,
-    flow: Tensor,
-    offset: Sequence[float],
-    border: bool,
-    needs: Sequence[bool],
-) -> tuple[Tensor, Tensor]:
-    """Splat the gradient; multiply it with the slopes of the mask."""
-    taps = _find_taps(flow, offset, border)
-    grad_mask, grad_flow = mask.new_empty(0), flow.new_empty(0)
-    if needs[0]:
-        grad_mask = _scatter(grad_output, taps).to(mask.dtype)
-    if needs[1]:
-        grad = grad_output.flatten(2).to(flow.dtype)
-        dots = [(corner * grad).sum(dim=1) for corner in _gather(mask, taps)]
-        grad_flow = _slopes(dots, taps).view(flow.shape)
-    return grad_mask, grad_flow
-
-
-@torch.library.impl(LIBRARY, "mask_splat", "CompositeExplicitAutograd")
-def _splat_reference(
-    mask: Tensor,
-    flow: Tensor,
-    weight: Tensor | None,
-    coverage: bool,
-    offset: Sequence[float],
-    border: bool,
-) -> Tensor:
-    """Add to the four pixels around each point."""
-    _check(mask, flow, weight)
-    _check_finite(flow)
-    return _scatter(_splatted(mask, flow, weight, coverage), _find_taps(flow, offset, border))
-
-
-def _splatted(mask: Tensor, flow: Tensor, weight: Tensor | None, coverage: bool) -> Tensor:
-    """Return what is added up: the weighted mask and, for the coverage, the weight itself."""
-    values = mask.to(flow.dtype)
-    if coverage:
-        values = torch.cat([values, torch.ones_like(flow[:, :1])], dim=1)
-    return values if weight is None else values * weight
-
-
-@torch.library.impl(LIBRARY, "_mask_splat_backward", "CompositeExplicitAutograd")
-def _splat_backward_reference(
-    grad_sums: Tensor,
-    mask: Tensor,
-    flow: Tensor,
-    weight: Tensor | None,
-    coverage: bool,
-    offset: Sequence[float],
-    border: bool,
-    needs: Sequence[bool],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sample the gradient; multiply its slopes with what was added up."""
-    taps = _find_taps(flow, offset, border)
-    corners = _gather(grad_sums, taps)
-    sampled = _mix(corners, taps)
-    grad_mask, grad_flow, grad_weight = mask.new_empty(0), flow.new_empty(0), flow.new_empty(0)
-    if needs[0]:
-        by_mask = sampled[:, : mask.shape[1]]
-        if weight is not None:
-            by_mask = by_mask * weight.flatten(2)
-        grad_mask = by_mask.reshape(mask.shape).to(mask.dtype)
-    if needs[1]:
-        values = _splatted(mask, flow, weight, coverage).flatten(2)
-        dots = [(corner * values).sum(dim=1) for corner in corners]
-        grad_flow = _slopes(dots, taps).view(flow.shape)
-    if needs[2]:
-        values = _splatted(mask, flow, None, coverage).flatten(2)
-        grad_weight = (sampled * values).sum(dim=1).view_as(flow[:, :1])
-    return grad_mask, grad_flow, grad_weight
-
-
 @torch.library.register_fake("amodal2::mask_warp", lib=LIBRARY)
 def _warp_fake(mask: Tensor, flow: Tensor, offset: Sequence[float], border: bool) -> Tensor:
-    _check(mask, flow, None)
+    check_tensors(mask, flow, None)
     return torch.empty_like(mask, memory_format=torch.contiguous_format)
 
 
@@ -400,22 +187,22 @@ def _splat_fake(
     mask: Tensor,
     flow: Tensor,
     weight: Tensor | None,
-    coverage: bool,
+    eps: float | None,
     offset: Sequence[float],
     border: bool,
-) -> Tensor:
-    _check(mask, flow, weight)
-    n, c, h, w = mask.shape
-    return flow.new_empty(n, c + coverage, h, w)
+) -> tuple[Tensor, Tensor]:
+    check_tensors(mask, flow, weight)
+    n, _, h, w = mask.shape
+    return flow.new_empty(mask.shape), flow.new_empty(0 if eps is None else (n, 1, h, w))
 
 
 @torch.library.register_fake("amodal2::_mask_splat_backward", lib=LIBRARY)
 def _splat_backward_fake(
     grad_sums: Tensor,
+    grad_covered: Tensor | None,
     mask: Tensor,
     flow: Tensor,
     weight: Tensor | None,
-    coverage: bool,
     offset: Sequence[float],
     border: bool,
     needs: Sequence[bool],
@@ -437,15 +224,26 @@ def _warp_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     return *_needed(grads, needs), None, None
 
 
-def _splat_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    mask, flow, weight, *ctx.options = inputs
-    ctx.save_for_backward(mask, flow, weight)
+def _splat_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    mask, flow, weight, ctx.eps, *ctx.options = inputs
+    averages = (None, None) if ctx.eps is None else output
+    ctx.save_for_backward(mask, flow, weight, *averages)
 
 
-def _splat_backward(ctx: Any, grad_sums: Tensor) -> tuple[Tensor | None, ...]:
+def _splat_backward(
+    ctx: Any, grad_output: Tensor, grad_covered: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    mask, flow, weight, averages, covered = ctx.saved_tensors
+    if ctx.eps is None:
+        grad_covered = None
+    else:  # of sums / max(covered, eps)
+        above = covered > ctx.eps
+        grad_output = grad_output / torch.where(above, covered, ctx.eps)
+        by_divisor = -(grad_output * averages).sum(dim=1, keepdim=True)
+        grad_covered = grad_covered + torch.where(above, by_divisor, 0)
     needs = list(ctx.needs_input_grad[:3])
     grads = torch.ops.amodal2._mask_splat_backward(
-        grad_sums, *ctx.saved_tensors, *ctx.options, needs
+        grad_output, grad_covered, mask, flow, weight, *ctx.options, needs
     )
     return *_needed(grads, needs), None, None, None
 

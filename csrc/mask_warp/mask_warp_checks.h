@@ -36,12 +36,18 @@ inline void check_mask_warp(const at::Tensor& mask, const at::Tensor& flow,
 }
 
 // Raises unless a gradient has the sizes and the device of what it is the gradient of.
-inline void check_mask_warp_gradient(const at::Tensor& grad, const at::Tensor& mask,
-                                     int64_t channels) {
+inline void check_mask_warp_gradient(const char* op, const at::Tensor& grad,
+                                     const at::Tensor& mask, int64_t channels) {
   const at::DimVector expected = {mask.size(0), channels, mask.size(2), mask.size(3)};
-  AMODAL2_CHECK_SIZES("_mask_warp_backward", grad, at::IntArrayRef(expected));
-  TORCH_CHECK_VALUE(grad.device() == mask.device(), "_mask_warp_backward: expected grad on ",
-                    mask.device(), " like mask, got it on ", grad.device());
+  AMODAL2_CHECK_SIZES(op, grad, at::IntArrayRef(expected));
+  TORCH_CHECK_VALUE(grad.device() == mask.device(), op, ": expected grad on ", mask.device(),
+                    " like mask, got it on ", grad.device());
+}
+
+// Room for what lands at each pixel, [N, 1, H, W], none if it is not wanted.
+inline at::Tensor empty_covered(const at::Tensor& flow, bool wanted) {
+  const at::DimVector one = {flow.size(0), 1, flow.size(2), flow.size(3)};
+  return at::empty(wanted ? at::IntArrayRef(one) : at::IntArrayRef({0}), flow.options());
 }
 
 }  // namespace amodal2

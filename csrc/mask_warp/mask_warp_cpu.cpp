@@ -19,15 +19,16 @@
 namespace amodal2 {
 namespace {
 
-constexpr int64_t kChunksPerTask = 16;
+constexpr int64_t kTilesPerTask = 8;
+constexpr int64_t kPixelsPerTask = 16384;
 constexpr int64_t kPlanesPerGroup = 8;
 
 template <typename T, int kBytes>
 AMODAL2_INLINE bool gather_any(const WarpProblem<T>& p, int64_t begin, int64_t end) {
   const bool dots = p.grad_flow || p.grad_weight;
-  if (!dots) return gather_chunks<T, kBytes, true, false>(p, begin, end);
-  if (!p.sampled) return gather_chunks<T, kBytes, false, true>(p, begin, end);
-  return gather_chunks<T, kBytes, true, true>(p, begin, end);
+  if (!dots) return gather_tiles<T, kBytes, true, false>(p, begin, end);
+  if (!p.sampled) return gather_tiles<T, kBytes, false, true>(p, begin, end);
+  return gather_tiles<T, kBytes, true, true>(p, begin, end);
 }
 
 // One copy of the loops per number type and instruction set.
@@ -38,6 +39,10 @@ AMODAL2_INLINE bool gather_any(const WarpProblem<T>& p, int64_t begin, int64_t e
   target bool scatter_##suffix(const WarpProblem<T>& p, int64_t image, int64_t begin,      \
                                int64_t end) {                                              \
     return scatter_planes<T, bytes>(p, image, begin, end);                                 \
+  }                                                                                        \
+  target void average_##suffix(const WarpProblem<T>& p, T least, int64_t image,            \
+                               int64_t begin, int64_t end) {                               \
+    average_pixels(p, least, image, begin, end);                                           \
   }
 
 AMODAL2_DEFINE_LOOPS(baseline, float, 16, )
@@ -50,13 +55,14 @@ constexpr auto gather_avx2 = [](const auto&... arguments) { return gather_baseli
 constexpr auto scatter_avx2 = [](const auto&... arguments) {
   return scatter_baseline(arguments...);
 };
+constexpr auto average_avx2 = [](const auto&... arguments) { average_baseline(arguments...); };
 #endif
 
 // Samples with all threads; returns whether the flow is finite.
 template <typename T>
 bool gather(const WarpProblem<T>& p) {
   std::atomic<bool> finite{true};
-  at::parallel_for(0, p.images * p.geometry.chunks(), kChunksPerTask,
+  at::parallel_for(0, p.images * p.geometry.tiles(), kTilesPerTask,
                    [&](int64_t begin, int64_t end) {
                      const bool good =
                          has_avx2() ? gather_avx2(p, begin, end) : gather_baseline(p, begin, end);
@@ -86,6 +92,20 @@ bool scatter(const WarpProblem<T>& p) {
     }
   });
   return finite;
+}
+
+// Divides the sums by what is covered, with all threads.
+template <typename T>
+void average(const WarpProblem<T>& p, T least) {
+  for (int64_t image = 0; image < p.images; ++image) {
+    at::parallel_for(0, p.geometry.pixels(), kPixelsPerTask, [&](int64_t begin, int64_t end) {
+      if (has_avx2()) {
+        average_avx2(p, least, image, begin, end);
+      } else {
+        average_baseline(p, least, image, begin, end);
+      }
+    });
+  }
 }
 
 // Tensors of one call in the type of sums and contiguous, kept alive for the problem's pointers.
@@ -157,9 +177,9 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
                                                  at::ArrayRef<double> offset, bool border,
                                                  std::array<bool, 2> needs) {
   check_inputs(mask, flow, std::nullopt, offset);
-  check_mask_warp_gradient(grad_output, mask, mask.size(1));
+  check_mask_warp_gradient("_mask_warp_backward", grad_output, mask, mask.size(1));
   at::Tensor grad_mask =
-      at::zeros(needs[0] ? mask.sizes() : at::IntArrayRef({0}), flow.options());
+      at::empty(needs[0] ? mask.sizes() : at::IntArrayRef({0}), flow.options());
   at::Tensor grad_flow =
       at::empty(needs[1] ? flow.sizes() : at::IntArrayRef({0}), flow.options());
   if (mask.numel() == 0) return {grad_mask.to(mask.scalar_type()), grad_flow.zero_()};
@@ -182,47 +202,53 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
   return {grad_mask.to(mask.scalar_type()), grad_flow};
 }
 
-at::Tensor splat(const at::Tensor& mask, const at::Tensor& flow,
-                 const std::optional<at::Tensor>& weight, bool coverage,
-                 at::ArrayRef<double> offset, bool border) {
+std::tuple<at::Tensor, at::Tensor> splat(const at::Tensor& mask, const at::Tensor& flow,
+                                         const std::optional<at::Tensor>& weight,
+                                         std::optional<double> eps, at::ArrayRef<double> offset,
+                                         bool border) {
   check_inputs(mask, flow, weight, offset);
-  const int64_t planes = mask.size(1) + coverage;
-  at::Tensor sums = at::zeros({mask.size(0), planes, mask.size(2), mask.size(3)}, flow.options());
-  if (sums.numel() == 0) return sums;
+  at::Tensor sums = at::empty(mask.sizes(), flow.options());
+  at::Tensor covered = empty_covered(flow, eps.has_value());
+  if (sums.numel() + covered.numel() == 0) return {sums, covered};
   const Inputs inputs(flow, weight, offset, border);
   const at::Tensor values = inputs.values(mask);
   AT_DISPATCH_FLOATING_TYPES(sums.scalar_type(), "mask_splat", [&] {
-    auto p = inputs.problem<scalar_t>(mask, planes);
+    auto p = inputs.problem<scalar_t>(mask, mask.size(1) + eps.has_value());
     p.values = values.const_data_ptr<scalar_t>();
     p.sums = sums.mutable_data_ptr<scalar_t>();
+    p.covered = covered.mutable_data_ptr<scalar_t>();
     if (!scatter(p)) raise_not_finite(flow);
+    if (eps) average(p, static_cast<scalar_t>(*eps));
   });
-  return sums;
+  return {sums, covered};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> splat_backward(
-    const at::Tensor& grad_sums, const at::Tensor& mask, const at::Tensor& flow,
-    const std::optional<at::Tensor>& weight, bool coverage, at::ArrayRef<double> offset,
-    bool border, std::array<bool, 3> needs) {
+    const at::Tensor& grad_sums, const std::optional<at::Tensor>& grad_covered,
+    const at::Tensor& mask, const at::Tensor& flow, const std::optional<at::Tensor>& weight,
+    at::ArrayRef<double> offset, bool border, std::array<bool, 3> needs) {
   check_inputs(mask, flow, weight, offset);
-  const int64_t planes = mask.size(1) + coverage;
-  check_mask_warp_gradient(grad_sums, mask, planes);
+  check_mask_warp_gradient("_mask_splat_backward", grad_sums, mask, mask.size(1));
+  if (grad_covered) check_mask_warp_gradient("_mask_splat_backward", *grad_covered, mask, 1);
   const at::DimVector one = {mask.size(0), 1, mask.size(2), mask.size(3)};
   const auto make = [&](bool need, at::IntArrayRef sizes) {
     return at::empty(need ? sizes : at::IntArrayRef({0}), flow.options());
   };
   at::Tensor grad_mask = make(needs[0], mask.sizes()), grad_flow = make(needs[1], flow.sizes());
   at::Tensor grad_weight = make(needs[2], one);
-  if (grad_sums.numel() == 0) {
+  const int64_t planes = mask.size(1) + grad_covered.has_value();
+  if (planes == 0 || flow.numel() == 0) {
     return {grad_mask.to(mask.scalar_type()), grad_flow.zero_(), grad_weight.zero_()};
   }
   const Inputs inputs(flow, weight, offset, border);
   const at::Tensor field = inputs.values(grad_sums);
+  const at::Tensor field_covered = grad_covered ? inputs.values(*grad_covered) : at::Tensor();
   const bool dots = needs[1] || needs[2];
   const at::Tensor values = dots ? inputs.values(mask) : at::Tensor();
   AT_DISPATCH_FLOATING_TYPES(flow.scalar_type(), "_mask_splat_backward", [&] {
     auto p = inputs.problem<scalar_t>(mask, planes);
     p.field = field.const_data_ptr<scalar_t>();
+    if (grad_covered) p.field_covered = field_covered.const_data_ptr<scalar_t>();
     if (dots) p.values = values.const_data_ptr<scalar_t>();
     if (needs[0]) p.sampled = grad_mask.mutable_data_ptr<scalar_t>();
     if (needs[1]) p.grad_flow = grad_flow.mutable_data_ptr<scalar_t>();

@@ -56,40 +56,51 @@ struct Inputs {
   }
 };
 
+// The planes of a tensor [N, channels, H, W] and, if it is defined, another one, [N, 1, H, W].
+template <typename Number>
+WarpPlanes<const Number> planes_of(const at::Tensor& numbers, const at::Tensor& covered) {
+  const int64_t channels = numbers.size(1), extra = covered.defined();
+  return {channels, channels + extra, numbers.size(2) * numbers.size(3),
+          numbers.const_data_ptr<Number>(), extra ? covered.const_data_ptr<Number>() : nullptr};
+}
+
 // Adds with one thread per sum, in the order of memory.
 template <typename Value, typename Sum>
-void scatter_ordered(const WarpMap<Sum>& map, int64_t channels, const at::Tensor& values,
-                     const at::Tensor& sums) {
+void scatter_ordered(const WarpMap<Sum>& map, const at::Tensor& values,
+                     const WarpPlanes<Sum>& sums, const at::TensorOptions& options) {
   const auto stream = at::cuda::getCurrentCUDAStream();
-  const auto numbers = sums.options().dtype(at::kLong);
-  const int64_t total = map.images * map.pixels(), planes = sums.size(1);
+  const auto numbers = options.dtype(at::kLong);
+  const int64_t total = map.images * map.pixels();
   const int64_t all_places = map.images * (map.height + 1) * (map.width + 1);
-  at::Tensor places = at::empty({total}, numbers), shares = at::empty({total, 4}, sums.options());
+  at::Tensor places = at::empty({total}, numbers), shares = at::empty({total, 4}, options);
   place_kernel<Sum><<<blocks(map, 1), kThreads, 0, stream>>>(
       map, places.mutable_data_ptr<int64_t>(), shares.mutable_data_ptr<Sum>());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
   const auto [sorted, order] = at::sort(places, /*stable=*/true, /*dim=*/0, /*descending=*/false);
   const at::Tensor starts = at::searchsorted(sorted, at::arange(all_places + 1, numbers));
-  ordered_scatter_kernel<Value, Sum><<<blocks(map, planes), kThreads, 0, stream>>>(
-      map, channels, planes, values.const_data_ptr<Value>(), shares.const_data_ptr<Sum>(),
-      order.const_data_ptr<int64_t>(), starts.const_data_ptr<int64_t>(),
-      sums.mutable_data_ptr<Sum>());
+  ordered_scatter_kernel<Value, Sum><<<blocks(map, sums.planes), kThreads, 0, stream>>>(
+      map, sums, values.const_data_ptr<Value>(), shares.const_data_ptr<Sum>(),
+      order.const_data_ptr<int64_t>(), starts.const_data_ptr<int64_t>());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
-// Adds values [N, channels, H, W] to sums [N, planes, H, W], which are zero.
+// Adds values [N, channels, H, W] to sums, of as many channels, and, if it is defined, to `covered`,
+// [N, 1, H, W]; both are zero.
 template <typename Value, typename Sum>
-void scatter(const WarpMap<Sum>& map, int64_t channels, const at::Tensor& values,
-             const at::Tensor& sums) {
+void scatter(const WarpMap<Sum>& map, const at::Tensor& values, const at::Tensor& sums,
+             const at::Tensor& covered) {
+  const int64_t channels = sums.size(1), extra = covered.defined();
+  const WarpPlanes<Sum> planes = {channels, channels + extra, map.pixels(),
+                                  sums.mutable_data_ptr<Sum>(),
+                                  extra ? covered.mutable_data_ptr<Sum>() : nullptr};
   const bool sortable = map.images * map.pixels() <= std::numeric_limits<int32_t>::max();
   if (at::globalContext().deterministicAlgorithms() && sortable) {
-    return scatter_ordered<Value, Sum>(map, channels, values, sums);
+    return scatter_ordered<Value, Sum>(map, values, planes, sums.options());
   }
   at::globalContext().alertNotDeterministic("mask_warp on CUDA with 2^31 pixels or more");
-  const int64_t planes = sums.size(1);
   scatter_kernel<Value, Sum>
-      <<<blocks(map, planes), kThreads, 0, at::cuda::getCurrentCUDAStream()>>>(
-          map, channels, planes, values.const_data_ptr<Value>(), sums.mutable_data_ptr<Sum>());
+      <<<blocks(map, planes.planes), kThreads, 0, at::cuda::getCurrentCUDAStream()>>>(
+          map, planes, values.const_data_ptr<Value>());
   C10_CUDA_KERNEL_LAUNCH_CHECK();
 }
 
@@ -104,10 +115,9 @@ at::Tensor warp(const at::Tensor& mask, const at::Tensor& flow, at::ArrayRef<dou
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, mask.scalar_type(), "mask_warp", [&] {
     using sum_t = SumOf<scalar_t>;
     const auto map = inputs.map<sum_t>(offset, border);
-    const int64_t channels = mask.size(1);
     gather_kernel<scalar_t, scalar_t, sum_t, false>
-        <<<blocks(map, channels), kThreads, 0, at::cuda::getCurrentCUDAStream()>>>(
-            map, channels, channels, field.const_data_ptr<scalar_t>(), nullptr,
+        <<<blocks(map, mask.size(1)), kThreads, 0, at::cuda::getCurrentCUDAStream()>>>(
+            map, planes_of<scalar_t>(field, {}), nullptr,
             output.mutable_data_ptr<scalar_t>(), nullptr, nullptr, true);
     C10_CUDA_KERNEL_LAUNCH_CHECK();
   });
@@ -119,7 +129,7 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
                                                  at::ArrayRef<double> offset, bool border,
                                                  std::array<bool, 2> needs) {
   check_mask_warp(mask, flow, std::nullopt, offset);
-  check_mask_warp_gradient(grad_output, mask, mask.size(1));
+  check_mask_warp_gradient("_mask_warp_backward", grad_output, mask, mask.size(1));
   const c10::cuda::CUDAGuard guard(mask.device());
   at::Tensor grad_mask =
       at::zeros(needs[0] ? mask.sizes() : at::IntArrayRef({0}), flow.options());
@@ -133,12 +143,11 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
       at::kHalf, at::kBFloat16, mask.scalar_type(), "_mask_warp_backward", [&] {
         using sum_t = SumOf<scalar_t>;
         const auto map = inputs.map<sum_t>(offset, border);
-        const int64_t channels = mask.size(1);
-        if (needs[0]) scatter<scalar_t, sum_t>(map, channels, grad, grad_mask);
+        if (needs[0]) scatter<scalar_t, sum_t>(map, grad, grad_mask, {});
         if (needs[1]) {
           gather_kernel<scalar_t, scalar_t, sum_t, true>
               <<<blocks(map, 1), kThreads, 0, at::cuda::getCurrentCUDAStream()>>>(
-                  map, channels, channels, field.const_data_ptr<scalar_t>(),
+                  map, planes_of<scalar_t>(field, {}),
                   grad.const_data_ptr<scalar_t>(), nullptr, grad_flow.mutable_data_ptr<sum_t>(),
                   nullptr, false);
           C10_CUDA_KERNEL_LAUNCH_CHECK();
@@ -147,31 +156,34 @@ std::tuple<at::Tensor, at::Tensor> warp_backward(const at::Tensor& grad_output,
   return {grad_mask.to(mask.scalar_type()), grad_flow};
 }
 
-at::Tensor splat(const at::Tensor& mask, const at::Tensor& flow,
-                 const std::optional<at::Tensor>& weight, bool coverage,
-                 at::ArrayRef<double> offset, bool border) {
+std::tuple<at::Tensor, at::Tensor> splat(const at::Tensor& mask, const at::Tensor& flow,
+                                         const std::optional<at::Tensor>& weight,
+                                         std::optional<double> eps, at::ArrayRef<double> offset,
+                                         bool border) {
   check_mask_warp(mask, flow, weight, offset);
   const c10::cuda::CUDAGuard guard(mask.device());
-  const int64_t channels = mask.size(1);
-  at::Tensor sums =
-      at::zeros({mask.size(0), channels + coverage, mask.size(2), mask.size(3)}, flow.options());
-  if (sums.numel() == 0) return sums;
+  at::Tensor sums = at::zeros(mask.sizes(), flow.options());
+  at::Tensor covered = empty_covered(flow, eps.has_value()).zero_();
+  if (sums.numel() + covered.numel() == 0) return {sums, covered};
   const Inputs inputs(flow, weight);
   const at::Tensor values = mask.contiguous();
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, mask.scalar_type(), "mask_splat", [&] {
     using sum_t = SumOf<scalar_t>;
-    scatter<scalar_t, sum_t>(inputs.map<sum_t>(offset, border), channels, values, sums);
+    scatter<scalar_t, sum_t>(inputs.map<sum_t>(offset, border), values, sums,
+                             eps ? covered : at::Tensor());
   });
-  return sums;
+  if (eps) sums.div_(at::where(covered > *eps, covered, *eps));
+  return {sums, covered};
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> splat_backward(
-    const at::Tensor& grad_sums, const at::Tensor& mask, const at::Tensor& flow,
-    const std::optional<at::Tensor>& weight, bool coverage, at::ArrayRef<double> offset,
-    bool border, std::array<bool, 3> needs) {
+    const at::Tensor& grad_sums, const std::optional<at::Tensor>& grad_covered,
+    const at::Tensor& mask, const at::Tensor& flow, const std::optional<at::Tensor>& weight,
+    at::ArrayRef<double> offset, bool border, std::array<bool, 3> needs) {
   check_mask_warp(mask, flow, weight, offset);
-  const int64_t channels = mask.size(1), planes = channels + coverage;
-  check_mask_warp_gradient(grad_sums, mask, planes);
+  check_mask_warp_gradient("_mask_splat_backward", grad_sums, mask, mask.size(1));
+  if (grad_covered) check_mask_warp_gradient("_mask_splat_backward", *grad_covered, mask, 1);
+  const int64_t planes = mask.size(1) + grad_covered.has_value();
   const c10::cuda::CUDAGuard guard(mask.device());
   const at::DimVector one = {mask.size(0), 1, mask.size(2), mask.size(3)};
   const auto make = [](bool need, at::IntArrayRef sizes, const at::Tensor& like) {
@@ -180,9 +192,15 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> splat_backward(
   at::Tensor grad_mask = make(needs[0], mask.sizes(), mask);
   at::Tensor grad_flow = make(needs[1], flow.sizes(), flow);
   at::Tensor grad_weight = make(needs[2], one, flow);
-  if (grad_sums.numel() == 0) return {grad_mask, grad_flow.zero_(), grad_weight.zero_()};
+  if (planes == 0 || flow.numel() == 0) {
+    return {grad_mask, grad_flow.zero_(), grad_weight.zero_()};
+  }
   const Inputs inputs(flow, weight);
-  const at::Tensor field = grad_sums.to(flow.scalar_type()).contiguous();
+  const auto in_type = [&](const at::Tensor& grad) {
+    return grad.to(flow.scalar_type()).contiguous();
+  };
+  const at::Tensor field = in_type(grad_sums);
+  const at::Tensor covered = grad_covered ? in_type(*grad_covered) : at::Tensor();
   const at::Tensor values = mask.contiguous();
   const bool dots = needs[1] || needs[2];
   AT_DISPATCH_FLOATING_TYPES_AND2(
@@ -193,8 +211,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> splat_backward(
                                  : &gather_kernel<sum_t, scalar_t, sum_t, false>;
         kernel<<<blocks(map, dots ? 1 : planes), kThreads, 0,
                  at::cuda::getCurrentCUDAStream()>>>(
-            map, channels, planes, field.const_data_ptr<sum_t>(),
-            values.const_data_ptr<scalar_t>(),
+            map, planes_of<sum_t>(field, covered), values.const_data_ptr<scalar_t>(),
             needs[0] ? grad_mask.mutable_data_ptr<scalar_t>() : nullptr,
             needs[1] ? grad_flow.mutable_data_ptr<sum_t>() : nullptr,
             needs[2] ? grad_weight.mutable_data_ptr<sum_t>() : nullptr, false);

@@ -48,6 +48,20 @@ struct WarpCoordinate {
   }
 };
 
+// The planes of all images: those of the channels, [N, channels, H, W], and, where `planes` is one
+// more, a last one for what is covered, [N, 1, H, W].
+template <typename Number>
+struct WarpPlanes {
+  int64_t channels, planes, pixels;
+  Number* numbers;
+  Number* covered;
+
+  __device__ Number* plane(int64_t image, int64_t plane) const {
+    return plane < channels ? numbers + (image * channels + plane) * pixels
+                            : covered + image * pixels;
+  }
+};
+
 // The four pixels around the point of one pixel: top left and right, bottom left and right.
 template <typename Sum>
 struct WarpTaps {
@@ -82,16 +96,16 @@ struct WarpTaps {
   }
 };
 
-// Samples the field [N, planes, H, W] at the points. Writes the samples [N, channels, H, W], times
-// the weight, and the gradients of flow and weight: the field's slopes and samples times the
-// values [N, channels, H, W], which are 1 in a plane beyond the channels. What is null is not
-// written; without gradients, gridDim.y shares out the channels.
+// Samples the field at the points. Writes the samples [N, channels, H, W], times the weight, and the
+// gradients of flow and weight: the field's slopes and samples times the values
+// [N, channels, H, W], which are 1 in the covered plane. What is null is not written; without
+// gradients, gridDim.y shares out the channels.
 template <typename Field, typename Value, typename Sum, bool kDots>
-__global__ void gather_kernel(WarpMap<Sum> map, int64_t channels, int64_t planes,
-                              const Field* __restrict__ field, const Value* __restrict__ values,
+__global__ void gather_kernel(WarpMap<Sum> map, WarpPlanes<const Field> fields,
+                              const Value* __restrict__ values,
                               Value* __restrict__ sampled, Sum* __restrict__ grad_flow,
                               Sum* __restrict__ grad_weight, bool mark_not_finite) {
-  const int64_t pixels = map.pixels(), total = map.images * pixels;
+  const int64_t pixels = map.pixels(), total = map.images * pixels, channels = fields.channels;
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
        i += step) {
@@ -99,8 +113,8 @@ __global__ void gather_kernel(WarpMap<Sum> map, int64_t channels, int64_t planes
     const WarpTaps<Sum> taps(map, image, pixel);
     const Sum weight = map.weight ? map.weight[i] : Sum(1);
     Sum dots[4] = {0, 0, 0, 0};
-    for (int64_t plane = blockIdx.y; plane < planes; plane += gridDim.y) {
-      const Field* from = field + (image * planes + plane) * pixels;
+    for (int64_t plane = blockIdx.y; plane < fields.planes; plane += gridDim.y) {
+      const Field* __restrict__ from = fields.plane(image, plane);
       const int64_t own = (image * channels + plane) * pixels + pixel;
       Sum corner[4];
       for (int tap = 0; tap < 4; ++tap) {
@@ -131,25 +145,24 @@ __global__ void gather_kernel(WarpMap<Sum> map, int64_t channels, int64_t planes
   }
 }
 
-// Adds the values [N, channels, H, W], times the weight, to the sums [N, planes, H, W] at the
-// points, in any order; a plane beyond the channels gets the weight itself. gridDim.y shares out
-// the planes.
+// Adds the values [N, channels, H, W], times the weight, to the sums at the points, in any order; the
+// covered plane gets the weight itself. gridDim.y shares out the planes.
 template <typename Value, typename Sum>
-__global__ void scatter_kernel(WarpMap<Sum> map, int64_t channels, int64_t planes,
-                               const Value* __restrict__ values, Sum* __restrict__ sums) {
-  const int64_t pixels = map.pixels(), total = map.images * pixels;
+__global__ void scatter_kernel(WarpMap<Sum> map, WarpPlanes<Sum> sums,
+                               const Value* __restrict__ values) {
+  const int64_t pixels = map.pixels(), total = map.images * pixels, channels = sums.channels;
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
        i += step) {
     const int64_t image = i / pixels, pixel = i % pixels;
     const WarpTaps<Sum> taps(map, image, pixel);
     const Sum weight = map.weight ? map.weight[i] : Sum(1);
-    for (int64_t plane = blockIdx.y; plane < planes; plane += gridDim.y) {
+    for (int64_t plane = blockIdx.y; plane < sums.planes; plane += gridDim.y) {
       Sum value = weight;
       if (plane < channels) {
         value *= static_cast<Sum>(values[(image * channels + plane) * pixels + pixel]);
       }
-      Sum* to = sums + (image * planes + plane) * pixels;
+      Sum* to = sums.plane(image, plane);
       for (int tap = 0; tap < 4; ++tap) {
         if (taps.inside[tap]) gpuAtomicAddNoReturn(to + taps.index[tap], taps.share[tap] * value);
       }
@@ -184,20 +197,19 @@ __global__ void place_kernel(WarpMap<Sum> map, int64_t* __restrict__ places,
 // it, tap by tap in the order of memory. `order` lists the pixels sorted by place, `starts` where in
 // it each place begins, with one more for the end of the last.
 template <typename Value, typename Sum>
-__global__ void ordered_scatter_kernel(WarpMap<Sum> map, int64_t channels, int64_t planes,
+__global__ void ordered_scatter_kernel(WarpMap<Sum> map, WarpPlanes<Sum> sums,
                                        const Value* __restrict__ values,
                                        const Sum* __restrict__ shares,
                                        const int64_t* __restrict__ order,
-                                       const int64_t* __restrict__ starts,
-                                       Sum* __restrict__ sums) {
-  const int64_t pixels = map.pixels(), total = map.images * pixels;
+                                       const int64_t* __restrict__ starts) {
+  const int64_t pixels = map.pixels(), total = map.images * pixels, channels = sums.channels;
   const int64_t per_image = (map.height + 1) * (map.width + 1);
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < total;
        i += step) {
     const int64_t image = i / pixels, pixel = i % pixels;
     const int64_t row = pixel / map.width, column = pixel % map.width;
-    for (int64_t plane = blockIdx.y; plane < planes; plane += gridDim.y) {
+    for (int64_t plane = blockIdx.y; plane < sums.planes; plane += gridDim.y) {
       const Value* from = values + (image * channels + plane) * pixels;
       Sum sum = 0;
       for (int tap = 0; tap < 4; ++tap) {
@@ -209,7 +221,7 @@ __global__ void ordered_scatter_kernel(WarpMap<Sum> map, int64_t channels, int64
                                   : share;
         }
       }
-      sums[(image * planes + plane) * pixels + pixel] = sum;
+      sums.plane(image, plane)[pixel] = sum;
     }
   }
 }

@@ -1,10 +1,10 @@
 // The loops of warping and splatting on the CPU: a gather and a scatter, each in the forward pass of
 // one and the backward pass of the other.
 //
-// Pixels are worked on in chunks, in the order of memory: first where each one's point lies, once,
-// then plane by plane. A block is as many pixels of a chunk as a vector has lanes. Where the flow
-// is smooth, the points of a block lie side by side in one row, so that whole vectors are read and
-// added; elsewhere pixels are read in pairs, and added one by one.
+// Pixels are worked on in tiles: first where each one's point lies, once, then plane by plane. A
+// block is as many pixels of a tile's row as a vector has lanes. Where the flow is smooth, the points
+// of a block lie side by side in one row or in two, so that whole vectors are read and added;
+// elsewhere pixels are read in pairs, and added one by one.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,31 +13,55 @@
 #include <cstring>
 
 #include "common/simd.h"
-#include "mask_warp/mask_warp_chunk.h"
+#include "mask_warp/mask_warp_points.h"
 
 namespace amodal2 {
 
-// Everything one call needs; pointers are to contiguous tensors of T. The field is sampled or added
-// to at the points [N, planes, H, W], the values belong to the pixels [N, channels, H, W]; a plane
-// beyond the channels takes the value 1 everywhere.
+// Everything one call needs; pointers are to contiguous tensors of T. The field is sampled and the
+// sums are added to at the points, the values belong to the pixels, [N, channels, H, W] all of them.
+// With coverage there is one more plane, [N, 1, H, W], in which the value is 1 everywhere.
 template <typename T>
 struct WarpProblem {
   WarpGeometry<T> geometry;
   int64_t images, channels, planes;
   const T* field;
+  const T* field_covered;
   const T* values;
   T* sampled;      // [N, channels, H, W], times the weight; null if not wanted
   T* grad_flow;    // [N, 2, H, W], null if not wanted
   T* grad_weight;  // [N, 1, H, W], null if not wanted
-  T* sums;         // [N, planes, H, W]
+  T* sums;
+  T* covered;
 
   const T* field_plane(int64_t image, int64_t plane) const {
-    return field + (image * planes + plane) * geometry.pixels();
+    return plane < channels ? field + value_plane(image, plane)
+                            : field_covered + image * geometry.pixels();
+  }
+  T* sums_plane(int64_t image, int64_t plane) const {
+    return plane < channels ? sums + value_plane(image, plane)
+                            : covered + image * geometry.pixels();
   }
   int64_t value_plane(int64_t image, int64_t channel) const {
     return (image * channels + channel) * geometry.pixels();
   }
 };
+
+// Reads as many pairs of numbers as fit a vector, pair k from from[base[kPixel of k]] on.
+template <typename T, int kBytes, int... kPixel>
+AMODAL2_INLINE typename Vector<T, kBytes>::type gather_pairs(
+    const T* from, const typename Vector<T, kBytes>::Integer* base, Lanes<kPixel...>) {
+  static_assert(2 * sizeof(T) == sizeof(double), "a pair is moved as one double");
+  const auto pair = [&](int pixel) {
+    double both;
+    std::memcpy(&both, from + base[pixel], sizeof(both));
+    return both;
+  };
+  typedef typename Vector<double, kBytes>::type Pairs;
+  const Pairs pairs = {pair(kPixel)...};
+  typename Vector<T, kBytes>::type numbers;
+  std::memcpy(&numbers, &pairs, sizeof(numbers));
+  return numbers;
+}
 
 // Reads the pixels at `base` and right of it, for every lane.
 template <typename T, int kBytes>
@@ -46,21 +70,10 @@ AMODAL2_INLINE void load_pairs(const T* field, const typename Vector<T, kBytes>:
                                typename Vector<T, kBytes>::type& right) {
   constexpr int kLanes = Vector<T, kBytes>::kLanes;
   if constexpr (sizeof(T) == 4) {
-    typedef typename Vector<double, kBytes>::type Pairs;
     // In an order of pixels from which shuffles within 16 bytes, which are cheap, pick both sides.
-    Pairs first, second;
-    for (int pair = 0; pair < kLanes / 2; ++pair) {
-      const int pixel = pair / 2 * 4 + pair % 2;
-      double both;
-      std::memcpy(&both, field + base[pixel], sizeof(both));
-      first[pair] = both;
-      std::memcpy(&both, field + base[pixel + 2], sizeof(both));
-      second[pair] = both;
-    }
-    typedef typename Vector<T, kBytes>::type V;
-    V a, b;
-    std::memcpy(&a, &first, sizeof(a));
-    std::memcpy(&b, &second, sizeof(b));
+    constexpr auto kPairs = std::make_integer_sequence<int, kLanes / 2>();
+    const auto a = gather_pairs<T, kBytes>(field, base, pair_pixels<0>(kPairs));
+    const auto b = gather_pairs<T, kBytes>(field, base, pair_pixels<2>(kPairs));
     constexpr auto kAll = std::make_integer_sequence<int, kLanes>();
     left = shuffle<T, kBytes>(a, b, pair_sides<0>(kAll));
     right = shuffle<T, kBytes>(a, b, pair_sides<1>(kAll));
@@ -75,215 +88,326 @@ AMODAL2_INLINE void load_pairs(const T* field, const typename Vector<T, kBytes>:
   }
 }
 
+// Which lanes of a block of kind kBreak belong to the run of its first pixel.
+template <typename T, int kBytes>
+AMODAL2_INLINE typename Vector<T, kBytes>::Integers in_first_run(
+    const typename Vector<T, kBytes>::Integer* base) {
+  typedef typename Vector<T, kBytes>::Integers I;
+  constexpr auto kAll = std::make_integer_sequence<int, Vector<T, kBytes>::kLanes>();
+  return load_vector<I>(base) - lane_numbers<I>(kAll) == base[0];
+}
+
 // What is at the four taps of one pixel, 0 outside.
 template <typename T>
 struct Corners {
   T at[4];
 
   template <int kBytes>
-  AMODAL2_INLINE static Corners read(const Chunk<T, kBytes>& chunk, int64_t k, const T* field,
+  AMODAL2_INLINE static Corners read(const Points<T, kBytes>& points, int64_t k, const T* field,
                                      int64_t width) {
     Corners corners{};
     for (int tap = 0; tap < 4; ++tap) {
-      if (chunk.flags[k] >> tap & 1) {
-        corners.at[tap] = field[chunk.base[k] + tap / 2 * width + tap % 2];
+      if (points.flags[k] >> tap & 1) {
+        corners.at[tap] = field[points.base[k] + tap / 2 * width + tap % 2];
       }
     }
     return corners;
   }
 };
 
-// Samples one plane at a chunk's points. Writes the weighted samples if kSample; adds the values
-// times what is at each tap to the chunk's dot products if kDots.
+// The four taps of a block that lies inside.
+template <typename T, int kBytes>
+AMODAL2_INLINE void load_taps(const T* field, int64_t width,
+                              typename Vector<T, kBytes>::type (&taps)[4]) {
+  typedef typename Vector<T, kBytes>::type V;
+  taps[0] = load_vector<V>(field);
+  taps[1] = load_vector<V>(field + 1);
+  taps[2] = load_vector<V>(field + width);
+  taps[3] = load_vector<V>(field + width + 1);
+}
+
+template <typename T, int kBytes>
+AMODAL2_INLINE void load_taps(const Points<T, kBytes>& points, int64_t start, const T* field,
+                              int64_t width, typename Vector<T, kBytes>::type (&taps)[4]) {
+  constexpr int kLanes = Vector<T, kBytes>::kLanes;
+  const BlockKind kind = points.kinds[start / kLanes];
+  const auto* base = points.base + start;
+  if (kind == BlockKind::kInside) {
+    load_pairs<T, kBytes>(field, base, taps[0], taps[1]);
+    load_pairs<T, kBytes>(field + width, base, taps[2], taps[3]);
+    return;
+  }
+  load_taps<T, kBytes>(field + base[0], width, taps);
+  if (kind == BlockKind::kBreak) {
+    typename Vector<T, kBytes>::type others[4];
+    load_taps<T, kBytes>(field + base[kLanes - 1] - (kLanes - 1), width, others);
+    const auto first = in_first_run<T, kBytes>(base);
+    for (int tap = 0; tap < 4; ++tap) taps[tap] = first ? taps[tap] : others[tap];
+  }
+}
+
+// Samples one plane at some pixels in a row of a tile, from number `start` on. Writes the weighted
+// samples if kSample; adds the values times what is at each tap to the dot products if kDots.
+// Fetches what the next plane will read.
 template <typename T, int kBytes, bool kSample, bool kDots>
-AMODAL2_INLINE void gather_plane(Chunk<T, kBytes>& chunk, const T* field, int64_t width,
-                                 const T* values, T* sampled) {
+AMODAL2_INLINE void gather_row(Points<T, kBytes>& points, int64_t start, int64_t end,
+                               const T* field, int64_t width, const T* next, const T* values,
+                               T* sampled) {
   typedef typename Vector<T, kBytes>::type V;
   constexpr int kLanes = Vector<T, kBytes>::kLanes;
-  for (int64_t start = 0; start < chunk.count; start += kLanes) {
-    const BlockKind kind = chunk.kinds[start / kLanes];
+  for (; start < end; start += kLanes, values += kDots * kLanes, sampled += kSample * kLanes) {
+    const BlockKind kind = points.kinds[start / kLanes];
     if (kind == BlockKind::kOutside) {
-      if constexpr (kSample) store_vector(sampled + start, V{});
+      if constexpr (kSample) store_vector(sampled, V{});
       continue;
     }
     if (kind == BlockKind::kMixed) {
-      for (int64_t k = start; k < std::min(start + kLanes, chunk.count); ++k) {
-        const auto corners = Corners<T>::template read<kBytes>(chunk, k, field, width);
+      const int count = static_cast<int>(std::min<int64_t>(kLanes, end - start));
+      for (int lane = 0; lane < count; ++lane) {
+        const int64_t k = start + lane;
+        const auto corners = Corners<T>::template read<kBytes>(points, k, field, width);
         T sum = 0;
         for (int tap = 0; tap < 4; ++tap) {
-          if constexpr (kSample) sum += chunk.shares[tap][k] * corners.at[tap];
-          if constexpr (kDots) chunk.dots[tap][k] += values[k] * corners.at[tap];
+          if constexpr (kSample) sum += points.shares[tap][k] * corners.at[tap];
+          if constexpr (kDots) points.dots[tap][k] += values[lane] * corners.at[tap];
         }
-        if constexpr (kSample) sampled[k] = sum;
+        if constexpr (kSample) sampled[lane] = sum;
       }
       continue;
     }
+    __builtin_prefetch(next + points.base[start]);
     V taps[4];
-    if (kind == BlockKind::kRun) {
-      const T* from = field + chunk.base[start];
-      taps[0] = load_vector<V>(from);
-      taps[1] = load_vector<V>(from + 1);
-      taps[2] = load_vector<V>(from + width);
-      taps[3] = load_vector<V>(from + width + 1);
-    } else {
-      load_pairs<T, kBytes>(field, chunk.base + start, taps[0], taps[1]);
-      load_pairs<T, kBytes>(field + width, chunk.base + start, taps[2], taps[3]);
-    }
+    load_taps<T, kBytes>(points, start, field, width, taps);
     if constexpr (kSample) {
-      V sum = taps[0] * load_vector<V>(chunk.shares[0] + start);
+      V sum = taps[0] * load_vector<V>(points.shares[0] + start);
       for (int tap = 1; tap < 4; ++tap) {
-        sum += taps[tap] * load_vector<V>(chunk.shares[tap] + start);
+        sum += taps[tap] * load_vector<V>(points.shares[tap] + start);
       }
-      store_vector(sampled + start, sum);
+      store_vector(sampled, sum);
     }
     if constexpr (kDots) {
-      const V value = load_vector<V>(values + start);
+      const V value = load_vector<V>(values);
       for (int tap = 0; tap < 4; ++tap) {
-        T* dots = chunk.dots[tap] + start;
+        T* dots = points.dots[tap] + start;
         store_vector(dots, load_vector<V>(dots) + value * taps[tap]);
       }
     }
   }
 }
 
-// Turns the dot products of a chunk into the gradients of flow and weight.
-template <typename T, int kBytes>
-AMODAL2_INLINE void store_gradients(const WarpProblem<T>& p, int64_t image, int64_t first,
-                                    const Chunk<T, kBytes>& chunk) {
-  const int64_t pixels = p.geometry.pixels();
-  for (int64_t k = 0; k < chunk.count; ++k) {
-    const T x = chunk.x[k], y = chunk.y[k];
-    const T top_left = chunk.dots[0][k], bottom_left = chunk.dots[2][k];
-    const T top_step = chunk.dots[1][k] - top_left, bottom_step = chunk.dots[3][k] - bottom_left;
-    const T top = top_left + x * top_step, bottom = bottom_left + x * bottom_step;
-    if (p.grad_flow) {
-      T* grad = p.grad_flow + image * 2 * pixels + first + k;
-      const T by_x = (top_step + y * (bottom_step - top_step)) * chunk.weight[k];
-      const T by_y = (bottom - top) * chunk.weight[k];
-      grad[0] = chunk.flags[k] & kMovesX ? by_x : T(0);
-      grad[pixels] = chunk.flags[k] & kMovesY ? by_y : T(0);
-    }
-    if (p.grad_weight) p.grad_weight[image * pixels + first + k] = top + y * (bottom - top);
+// The same for a whole tile; `values` and `sampled` are its plane's.
+template <typename T, int kBytes, bool kSample, bool kDots>
+AMODAL2_INLINE void gather_plane(Points<T, kBytes>& points, const Tile& tile, const T* field,
+                                 int64_t width, const T* next, const T* values, T* sampled) {
+  const bool ones = values == points.ones;  // they belong to every row
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    const int64_t start = row * points.pitch;
+    const int64_t own = (tile.row + row) * width + tile.column;
+    gather_row<T, kBytes, kSample, kDots>(points, start, start + tile.columns, field, width, next,
+                                          kDots && !ones ? values + own : values,
+                                          kSample ? sampled + own : sampled);
   }
 }
 
-// Works through chunks of the batch, from `begin` to `end`; tells whether their flow is finite.
+// Turns the dot products of a tile into the gradients of flow and weight.
+template <typename T, int kBytes>
+AMODAL2_INLINE void store_gradients(const WarpProblem<T>& p, int64_t image, const Tile& tile,
+                                    const Points<T, kBytes>& points) {
+  const int64_t pixels = p.geometry.pixels();
+  for (int64_t row = 0; row < tile.rows; ++row) {
+    const int64_t first = (tile.row + row) * p.geometry.width + tile.column;
+    for (int64_t column = 0; column < tile.columns; ++column) {
+      const int64_t k = row * points.pitch + column;
+      const T x = points.x[k], y = points.y[k];
+      const T top_left = points.dots[0][k], bottom_left = points.dots[2][k];
+      const T top_step = points.dots[1][k] - top_left;
+      const T bottom_step = points.dots[3][k] - bottom_left;
+      const T top = top_left + x * top_step, bottom = bottom_left + x * bottom_step;
+      if (p.grad_flow) {
+        T* grad = p.grad_flow + image * 2 * pixels + first + column;
+        const T by_x = (top_step + y * (bottom_step - top_step)) * points.weight[k];
+        const T by_y = (bottom - top) * points.weight[k];
+        grad[0] = points.flags[k] & kMovesX ? by_x : T(0);
+        grad[pixels] = points.flags[k] & kMovesY ? by_y : T(0);
+      }
+      if (p.grad_weight) {
+        p.grad_weight[image * pixels + first + column] = top + y * (bottom - top);
+      }
+    }
+  }
+}
+
+// Works through tiles of the batch, from `begin` to `end`; tells whether their flow is finite.
 template <typename T, int kBytes, bool kSample, bool kDots>
-AMODAL2_INLINE bool gather_chunks(const WarpProblem<T>& p, int64_t begin, int64_t end) {
-  const int64_t chunks = p.geometry.chunks(), width = p.geometry.width;
-  Chunk<T, kBytes> chunk;
+AMODAL2_INLINE bool gather_tiles(const WarpProblem<T>& p, int64_t begin, int64_t end) {
+  const int64_t tiles = p.geometry.tiles(), width = p.geometry.width;
+  Points<T, kBytes> points;
   bool finite = true;
   for (int64_t index = begin; index < end; ++index) {
-    const int64_t image = index / chunks, first = index % chunks * kChunk;
-    finite &= fill_chunk<T, kBytes>(p.geometry, image, first, chunk);
-    if constexpr (kDots) std::memset(chunk.dots, 0, sizeof(chunk.dots));
+    const int64_t image = index / tiles;
+    const Tile tile = p.geometry.tile(index % tiles);
+    finite &= find_points<T, kBytes>(p.geometry, image, tile, points);
+    if constexpr (kDots) std::memset(points.dots, 0, sizeof(points.dots));
     for (int64_t plane = 0; plane < p.planes; ++plane) {
       const T* field = p.field_plane(image, plane);
       const bool ones = plane >= p.channels;
-      const int64_t own = p.value_plane(image, plane) + first;
-      const T* values = !kDots ? nullptr : ones ? chunk.ones : p.values + own;
+      const int64_t own = p.value_plane(image, plane);
+      const T* values = !kDots ? nullptr : ones ? points.ones : p.values + own;
+      const T* next = plane + 1 < p.planes ? p.field_plane(image, plane + 1) : field;
       if (kSample && !ones) {
-        gather_plane<T, kBytes, kSample, kDots>(chunk, field, width, values, p.sampled + own);
+        gather_plane<T, kBytes, kSample, kDots>(points, tile, field, width, next, values,
+                                                p.sampled + own);
       } else if (kDots) {
-        gather_plane<T, kBytes, false, kDots>(chunk, field, width, values, nullptr);
+        gather_plane<T, kBytes, false, kDots>(points, tile, field, width, next, values, nullptr);
       }
     }
-    if constexpr (kDots) store_gradients<T, kBytes>(p, image, first, chunk);
+    if constexpr (kDots) store_gradients<T, kBytes>(p, image, tile, points);
   }
   return finite;
 }
 
-// Tells whether the block after a run is a run that begins where it ends. A run of one block is not
-// worth a whole vector: a processor waits when it reads as a vector what it has just written number
-// by number.
+// Adds to one plane. A run of points is added to whole vectors; the right taps of a vector of it
+// are moved by one lane, and the last of them is kept for the next vector of the run.
 template <typename T, int kBytes>
-AMODAL2_INLINE bool run_goes_on(const Chunk<T, kBytes>& chunk, int64_t start) {
-  constexpr int kLanes = Vector<T, kBytes>::kLanes;
-  const int64_t next = start + kLanes;
-  return next < chunk.count && chunk.kinds[next / kLanes] == BlockKind::kRun &&
-      chunk.base[next] == chunk.base[start] + kLanes;
-}
-
-// Adds to one plane at a chunk's points.
-template <typename T, int kBytes>
-AMODAL2_INLINE void scatter_plane(const Chunk<T, kBytes>& chunk, const T* values, int64_t width,
-                                  T* sums) {
+class Adder {
   typedef typename Vector<T, kBytes>::type V;
-  constexpr int kLanes = Vector<T, kBytes>::kLanes;
-  constexpr auto kAll = std::make_integer_sequence<int, kLanes>();
-  // The right taps of the run so far; the last lane is still to be added, before `open`.
-  V right[2] = {};
-  T* open = nullptr;
-  const auto close = [&] {
-    if (!open) return;
-    open[0] += right[0][kLanes - 1];
-    open[width] += right[1][kLanes - 1];
-    open = nullptr;
-  };
-  for (int64_t start = 0; start < chunk.count; start += kLanes) {
-    const BlockKind kind = chunk.kinds[start / kLanes];
-    T* const to = sums + chunk.base[start];
-    if (kind == BlockKind::kRun && (to == open || run_goes_on(chunk, start))) {
-      if (to != open) {
-        close();
-        right[0] = right[1] = V{};
-      }
-      const V value = load_vector<V>(values + start);
-      for (int row = 0; row < 2; ++row) {
-        const V left = value * load_vector<V>(chunk.shares[2 * row] + start);
-        const V next = value * load_vector<V>(chunk.shares[2 * row + 1] + start);
-        T* at = to + row * width;
-        const V shifted = shuffle<T, kBytes>(right[row], next, shifted_lanes(kAll));
-        store_vector(at, load_vector<V>(at) + shifted + left);
-        right[row] = next;
-      }
-      open = to + kLanes;
-      continue;
-    }
-    close();
-    if (kind == BlockKind::kOutside) continue;
-    if (kind == BlockKind::kMixed) {
-      for (int64_t k = start; k < std::min(start + kLanes, chunk.count); ++k) {
-        for (int tap = 0; tap < 4; ++tap) {
-          if (chunk.flags[k] >> tap & 1) {
-            sums[chunk.base[k] + tap / 2 * width + tap % 2] += chunk.shares[tap][k] * values[k];
-          }
+  typedef typename Vector<T, kBytes>::Integers I;
+  static constexpr int kLanes = Vector<T, kBytes>::kLanes;
+
+ public:
+  AMODAL2_INLINE Adder(const Points<T, kBytes>& points, T* sums, int64_t width)
+      : points_(points), sums_(sums), width_(width) {}
+
+  AMODAL2_INLINE void add_row(int64_t start, int64_t end, const T* values) {
+    for (; start < end; start += kLanes, values += kLanes) {
+      const auto* base = points_.base + start;
+      switch (points_.kinds[start / kLanes]) {
+        case BlockKind::kRun:
+          add_run(start, sums_ + base[0], load_vector<V>(values));
+          continue;
+        case BlockKind::kBreak: {
+          const V value = load_vector<V>(values);
+          const I first = in_first_run<T, kBytes>(base);
+          add_run(start, sums_ + base[0], first ? value : V{});
+          open_ = nullptr;  // nothing of the first run is left over
+          add_run(start, sums_ + base[kLanes - 1] - (kLanes - 1), first ? V{} : value);
+          continue;
         }
+        case BlockKind::kInside:
+          close();
+          add_inside(start, load_vector<V>(values));
+          continue;
+        case BlockKind::kMixed:
+          close();
+          add_mixed(start, std::min(start + kLanes, end), values);
+          continue;
+        case BlockKind::kOutside:
+          close();
       }
-      continue;
-    }
-    const V value = load_vector<V>(values + start);
-    T parts[4][kLanes];
-    for (int tap = 0; tap < 4; ++tap) {
-      store_vector(parts[tap], value * load_vector<V>(chunk.shares[tap] + start));
-    }
-    for (int lane = 0; lane < kLanes; ++lane) {
-      T* at = sums + chunk.base[start + lane];
-      at[0] += parts[0][lane];
-      at[1] += parts[1][lane];
-      at[width] += parts[2][lane];
-      at[width + 1] += parts[3][lane];
     }
   }
-  close();
-}
 
-// Works through planes `begin` to `end` of an image; tells whether its flow is finite.
+  // Adds what is left over of the last run.
+  AMODAL2_INLINE void close() {
+    if (!open_) return;
+    open_[0] += right_[0][kLanes - 1];
+    open_[width_] += right_[1][kLanes - 1];
+    open_ = nullptr;
+  }
+
+ private:
+  AMODAL2_INLINE void add_run(int64_t start, T* to, const V& value) {
+    if (to != open_) {
+      close();
+      right_[0] = right_[1] = V{};
+    }
+    for (int row = 0; row < 2; ++row) {
+      const V left = value * load_vector<V>(points_.shares[2 * row] + start);
+      const V next = value * load_vector<V>(points_.shares[2 * row + 1] + start);
+      T* at = to + row * width_;
+      constexpr auto kAll = std::make_integer_sequence<int, kLanes>();
+      const V shifted = shuffle<T, kBytes>(right_[row], next, shifted_lanes(kAll));
+      store_vector(at, load_vector<V>(at) + shifted + left);
+      right_[row] = next;
+    }
+    open_ = to + kLanes;
+  }
+
+  AMODAL2_INLINE void add_inside(int64_t start, const V& value) {
+    T parts[4][kLanes];
+    for (int tap = 0; tap < 4; ++tap) {
+      store_vector(parts[tap], value * load_vector<V>(points_.shares[tap] + start));
+    }
+    for (int lane = 0; lane < kLanes; ++lane) {
+      T* at = sums_ + points_.base[start + lane];
+      at[0] += parts[0][lane];
+      at[1] += parts[1][lane];
+      at[width_] += parts[2][lane];
+      at[width_ + 1] += parts[3][lane];
+    }
+  }
+
+  AMODAL2_INLINE void add_mixed(int64_t start, int64_t end, const T* values) {
+    for (int64_t k = start; k < end; ++k) {
+      for (int tap = 0; tap < 4; ++tap) {
+        if (points_.flags[k] >> tap & 1) {
+          sums_[points_.base[k] + tap / 2 * width_ + tap % 2] +=
+              points_.shares[tap][k] * values[k - start];
+        }
+      }
+    }
+  }
+
+  const Points<T, kBytes>& points_;
+  T* const sums_;
+  const int64_t width_;
+  V right_[2] = {};    // right taps of the vector before, in both rows
+  T* open_ = nullptr;  // where the last lane of them belongs, null if it has been added
+};
+
+// Sets planes `begin` to `end` of an image to what is added up in them; tells whether the image's
+// flow is finite.
 template <typename T, int kBytes>
 AMODAL2_INLINE bool scatter_planes(const WarpProblem<T>& p, int64_t image, int64_t begin,
                                    int64_t end) {
-  const int64_t pixels = p.geometry.pixels(), width = p.geometry.width;
-  Chunk<T, kBytes> chunk;
+  const int64_t width = p.geometry.width;
+  for (int64_t plane = begin; plane < end; ++plane) {
+    std::fill_n(p.sums_plane(image, plane), p.geometry.pixels(), T(0));
+  }
+  Points<T, kBytes> points;
   bool finite = true;
-  for (int64_t first = 0; first < pixels; first += kChunk) {
-    finite &= fill_chunk<T, kBytes>(p.geometry, image, first, chunk);
+  for (int64_t number = 0; number < p.geometry.tiles(); ++number) {
+    const Tile tile = p.geometry.tile(number);
+    finite &= find_points<T, kBytes>(p.geometry, image, tile, points);
     for (int64_t plane = begin; plane < end; ++plane) {
-      const T* values =
-          plane < p.channels ? p.values + p.value_plane(image, plane) + first : chunk.ones;
-      scatter_plane<T, kBytes>(chunk, values, width, p.sums + (image * p.planes + plane) * pixels);
+      Adder<T, kBytes> adder(points, p.sums_plane(image, plane), width);
+      const bool ones = plane >= p.channels;
+      const T* values = ones ? points.ones : p.values + p.value_plane(image, plane);
+      for (int64_t row = 0; row < tile.rows; ++row) {
+        const int64_t start = row * points.pitch;
+        const int64_t own = ones ? 0 : (tile.row + row) * width + tile.column;
+        adder.add_row(start, start + tile.columns, values + own);
+      }
+      adder.close();
     }
   }
   return finite;
+}
+
+// Divides pixels `begin` to `end` of an image's sums by max(covered, least).
+template <typename T>
+AMODAL2_INLINE void average_pixels(const WarpProblem<T>& p, T least, int64_t image, int64_t begin,
+                                   int64_t end) {
+  T divisor[kTilePixels];
+  for (int64_t first = begin; first < end; first += kTilePixels) {
+    const int64_t count = std::min(kTilePixels, end - first);
+    const T* covered = p.sums_plane(image, p.channels) + first;
+    for (int64_t k = 0; k < count; ++k) divisor[k] = covered[k] > least ? covered[k] : least;
+    for (int64_t channel = 0; channel < p.channels; ++channel) {
+      T* sums = p.sums_plane(image, channel) + first;
+      for (int64_t k = 0; k < count; ++k) sums[k] /= divisor[k];
+    }
+  }
 }
 
 }  // namespace amodal2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import math
 from collections.abc import Iterator
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from amodal2.ops import HAS_C, mask_warp
+from amodal2.ops import _mask_warp_reference as module
 from tests.conftest import golden_files
 from tests.ops.mask_warp_cases import (
     DTYPES,
@@ -26,13 +26,11 @@ from tests.ops.mask_warp_cases import (
     mixture,
 )
 
-module = importlib.import_module("amodal2.ops.mask_warp")
-
 REFERENCES = {
-    "mask_warp": module._warp_reference,
-    "_mask_warp_backward": module._warp_backward_reference,
-    "mask_splat": module._splat_reference,
-    "_mask_splat_backward": module._splat_backward_reference,
+    "mask_warp": module.warp_reference,
+    "_mask_warp_backward": module.warp_backward_reference,
+    "mask_splat": module.splat_reference,
+    "_mask_splat_backward": module.splat_backward_reference,
 }
 
 
@@ -114,10 +112,10 @@ def test_mask_warp_backward_references_equal_dispatched(shape, border):
     grad = torch.randn(mask.shape[0], mask.shape[1] + 1, *mask.shape[2:], dtype=torch.float64)
     arguments = (grad[:, 1:], mask, flow, offset, border, [True, True])
     found = [*torch.ops.amodal2._mask_warp_backward(*arguments)]
-    expected = [*module._warp_backward_reference(*arguments)]
-    arguments = (grad, mask, flow, weight, True, offset, border, [True, True, True])
+    expected = [*module.warp_backward_reference(*arguments)]
+    arguments = (grad[:, 1:], grad[:, :1], mask, flow, weight, offset, border, [True] * 3)
     found += torch.ops.amodal2._mask_splat_backward(*arguments)
-    expected += module._splat_backward_reference(*arguments)
+    expected += module.splat_backward_reference(*arguments)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import subprocess
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from amodal2.ops import HAS_C, mask_warp, op_paths
+from amodal2.ops import _mask_warp_reference as module
 from tests.ops.mask_warp_cases import (
     DTYPES,
     MODES,
@@ -25,7 +25,6 @@ from tests.ops.mask_warp_cases import (
     make_case,
 )
 
-module = importlib.import_module("amodal2.ops.mask_warp")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -40,8 +39,8 @@ def op_arguments(mode: str, dtype: torch.dtype, requires_grad: bool) -> tuple:
         return torch.ops.amodal2.mask_warp.default, (*tensors, offset, border)
     if weight is not None:
         weight = weight[:, None].clone().requires_grad_(requires_grad)
-    coverage = options.get("normalize") == "average"
-    return torch.ops.amodal2.mask_splat.default, (*tensors, weight, coverage, offset, border)
+    eps = options.get("eps", 1e-6) if options.get("normalize") == "average" else None
+    return torch.ops.amodal2.mask_splat.default, (*tensors, weight, eps, offset, border)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
@@ -54,14 +53,19 @@ def test_mask_warp_opcheck_passes(mode, dtype):
 
 
 @pytest.mark.parametrize("needs", [True, False], ids=["all", "some"])
-@pytest.mark.parametrize("mode", ["backward-border", "average-weighted"])
+@pytest.mark.parametrize("mode", ["backward-border", "splat-zeros", "average-weighted"])
 def test_mask_warp_backward_opcheck_passes(mode, needs):
     op, arguments = op_arguments(mode, torch.bfloat16, False)
-    grad = op(*arguments)
-    name = f"_{op._schema.name.split('::')[1]}_backward"
-    backward = getattr(torch.ops.amodal2, name).default
-    wanted = [needs, True] if mode.startswith("backward") else [needs, True, needs]
-    found = torch.library.opcheck(backward, (grad, *arguments, wanted))
+    if mode == "backward-border":
+        backward = torch.ops.amodal2._mask_warp_backward.default
+        arguments = (op(*arguments), *arguments, [needs, True])
+    else:
+        mask, flow, weight, eps, *options = arguments
+        grad, covered = op(*arguments)
+        tensors = (grad, None if eps is None else covered, mask, flow, weight)
+        backward = torch.ops.amodal2._mask_splat_backward.default
+        arguments = (*tensors, *options, [needs, True, needs and weight is not None])
+    found = torch.library.opcheck(backward, arguments)
     assert set(found.values()) == {"SUCCESS"}
 
 
@@ -115,13 +119,13 @@ def check_non_finite_flow_unchecked(device: str, warp, splat) -> None:
 
 
 def test_mask_warp_unchecked_non_finite_flow_is_nan_or_dropped_in_the_reference(monkeypatch):
-    monkeypatch.setattr(module, "_check_finite", lambda flow: None)
+    monkeypatch.setattr(module, "check_finite", lambda flow: None)
     check_non_finite_flow_unchecked(
         "cpu",
-        lambda mask, flow, border: module._warp_reference(mask, flow, [0.0, 0.0], border),
-        lambda mask, flow, border: module._splat_reference(
-            mask, flow, None, False, [0.0, 0.0], border
-        ),
+        lambda mask, flow, border: module.warp_reference(mask, flow, [0.0, 0.0], border),
+        lambda mask, flow, border: module.splat_reference(
+            mask, flow, None, None, [0.0, 0.0], border
+        )[0],
     )
 
 
@@ -191,7 +195,7 @@ def test_mask_warp_kernel_checks_shapes(key, message):
     inputs = _changed(key)
     tensors = inputs["mask"], inputs["flow"], inputs["weight"]
     with pytest.raises(ValueError, match="mask_warp: " + message):
-        torch.ops.amodal2.mask_splat(*tensors, False, [0.0, 0.0], False)
+        torch.ops.amodal2.mask_splat(*tensors, None, [0.0, 0.0], False)
 
 
 @pytest.mark.skipif(not HAS_C, reason="amodal2._C is not built")
@@ -270,8 +274,8 @@ def test_mask_warp_non_finite_flow_on_cuda_is_nan_or_dropped():
         "cuda",
         lambda mask, flow, border: torch.ops.amodal2.mask_warp(mask, flow, [0.0, 0.0], border),
         lambda mask, flow, border: torch.ops.amodal2.mask_splat(
-            mask, flow, None, False, [0.0, 0.0], border
-        ),
+            mask, flow, None, None, [0.0, 0.0], border
+        )[0],
     )
 
 
