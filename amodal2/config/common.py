@@ -100,8 +100,8 @@ def _add_timm_config(cfg: CfgNode) -> None:
 
 def _add_swin_config(cfg: CfgNode) -> None:
     cfg.MODEL.SWIN = CfgNode()
-    # Channels of the finest level, for MODEL.BACKBONE.NAME build_swin_backbone: 96 (Swin-T, Swin-S),
-    # 128 (Swin-B) or 192 (Swin-L). The defaults are those of Swin-T.
+    # Channels of the finest level, for MODEL.BACKBONE.NAME build_swin_backbone: 96 (Swin-T and
+    # Swin-S), 128 (Swin-B) or 192 (Swin-L). The defaults are those of Swin-T.
     cfg.MODEL.SWIN.EMBED_DIM = 96
     # Blocks of the four stages; from Swin-S on the third one has 18.
     cfg.MODEL.SWIN.DEPTHS = (2, 2, 6, 2)
