@@ -20,8 +20,8 @@ BUFFERS = ("running_mean", "running_var", "empty_weight", "relative_position_ind
 
 
 def tensors(shapes: Shapes) -> dict[str, Tensor]:
-    whole = torch.zeros(1, dtype=torch.int64)
-    floats = torch.zeros(1)
+    whole = torch.zeros((), dtype=torch.int64)
+    floats = torch.zeros(())
     return {
         name: (whole if name.endswith("_index") else floats).expand(shape)
         for name, shape in shapes.items()

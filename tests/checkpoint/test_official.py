@@ -14,6 +14,9 @@ from amodal2.checkpoint import AmodalCheckpointer, LoadReport, translate_officia
 from amodal2.utils.errors import CheckpointError
 from tests.checkpoint import official_files as files
 
+# torch says once per parameter that a model without memory keeps no values
+pytestmark = pytest.mark.filterwarnings("ignore:.*copying from a non-meta parameter")
+
 R50, SWIN_L = "a2vis/a2vis_r50_fishbowl.yaml", "a2vis/a2vis_swinl_fishbowl.yaml"
 
 
