@@ -96,7 +96,7 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 def _read_torch(path: Path) -> Any:
     # Schedulers and hooks leave numbers of NumPy beside the weights.
-    scalars = [
+    scalars: list[Any] = [
         np.dtype,
         np.dtypes.Float64DType,
         np.dtypes.Float32DType,
@@ -134,7 +134,7 @@ def _load_storage(content: bytes) -> Any:
 
 _ZIP = b"PK\x03\x04"
 _OLD_TORCH = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
-_numpy_scalar = np._core.multiarray.scalar
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
 _TENSORS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
     ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,

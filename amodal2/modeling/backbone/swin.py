@@ -10,6 +10,7 @@ Shapes: B images, h w patches, C channels; tensors of the stages are [B, h, w, C
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch.nn.functional as F
 from detectron2.config import CfgNode
@@ -159,7 +160,8 @@ class SwinBackbone(Backbone):
         """
         x = self.patch_embed(x)
         levels = {}
-        for name, norm, stage in zip(_NAMES, self._norms, self.layers, strict=True):
+        for name, norm, layer in zip(_NAMES, self._norms, self.layers, strict=True):
+            stage = cast(SwinStage, layer)
             x = stage.blocks(x)
             levels[name] = self.get_submodule(norm)(x).permute(0, 3, 1, 2).contiguous()
             if stage.downsample is not None:
