@@ -74,7 +74,8 @@ class AmodalCheckpointer(DetectionCheckpointer):
 
         Raises:
             CheckpointError: if there is no such file, it is damaged, nothing in it fits the model,
-                or nothing but the backbone of a file that holds another system as well.
+                nothing but the backbone of a file that holds another system as well, or most of it
+                has other shapes.
         """
         self.last_report = LoadReport()
         if not path:
@@ -121,13 +122,24 @@ class AmodalCheckpointer(DetectionCheckpointer):
 
     def _check_system(self, official: OfficialWeights, path: str) -> None:
         """Stop at a file of another system, before its backbone is loaded."""
-        model, file = set(self.model.state_dict()), set(official.state)
+        model, file = self.model.state_dict(), official.state
         own, theirs = _outside_backbone(model), _outside_backbone(file)
-        if file & model and own and theirs and not own & theirs:
+        if file.keys() & model.keys() and own and theirs and not own & theirs:
             raise CheckpointError(
                 f"AmodalCheckpointer.load: expected weights of this model (with {_parts(own)}), "
                 f"got those of another system in {path} (with {_parts(theirs)}); to start from its "
                 "backbone, write that to a file with tools/convert_checkpoint.py --only backbone."
+            )
+        common = [name for name in file if name in own]
+        shapes = {name: (tuple(file[name].shape), tuple(model[name].shape)) for name in common}
+        other = [name for name, (stored, wanted) in shapes.items() if stored != wanted]
+        if 2 * len(other) > len(common):
+            stored, wanted = shapes[other[0]]
+            raise CheckpointError(
+                f"AmodalCheckpointer.load: expected weights of a model of this size, got other "
+                f"shapes for {len(other)} of {len(common)} entries in {path} "
+                f"({official.recognised or 'unknown'}), such as {list(stored)} instead of "
+                f"{list(wanted)} for {other[0]}"
             )
 
 

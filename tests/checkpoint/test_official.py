@@ -97,14 +97,18 @@ def test_official_mask2former_swin_l_fills_the_detector(tmp_path) -> None:
     assert all(name.endswith("attn.relative_position_index") for name in report.dropped)
 
 
+@pytest.mark.parametrize("backbone", ["ResNet-50", "Swin-L"])
 @pytest.mark.parametrize("genvis", [False, True], ids=["vita", "genvis"])
-def test_official_vita_fills_the_modules_of_a2vis(tmp_path, genvis) -> None:
-    shapes = files.vita(files.resnet(50), classes=80, genvis=genvis)
+def test_official_vita_fills_the_modules_of_a2vis(tmp_path, genvis, backbone) -> None:
+    config, body, queries = R50, files.resnet(50), 100
+    if backbone == "Swin-L":
+        config, body, queries = SWIN_L, files.swin(**files.SWIN_L), 200
+    shapes = files.vita(body, classes=80, queries=queries, genvis=genvis)
     wrapped = {f"module.{name}": value for name, value in files.tensors(shapes).items()}
-    report = load(meta_model(R50, 80), files.save_pth(tmp_path / "w.pth", wrapped))
+    report = load(meta_model(config, 80), files.save_pth(tmp_path / "w.pth", wrapped))
     assert report.recognised == (
-        f"{'GenVIS' if genvis else 'VITA'} with ResNet-50, 80 classes, 100 frame queries, 100 clip "
-        "queries"
+        f"{'GenVIS' if genvis else 'VITA'} with {backbone}, 80 classes, {queries} frame queries, "
+        "100 clip queries"
     )
     assert report.mismatched == []
     assert parts(report.missing) == {"a2vis"}
@@ -205,6 +209,14 @@ def test_official_weights_of_another_system_stop(tmp_path) -> None:
     path = files.save_pth(tmp_path / "w.pth", files.tensors(shapes))
     message = re.escape("(with proposal_generator, roi_heads); to start from its backbone")
     with pytest.raises(CheckpointError, match=message):
+        load(meta_model(R50, 80), path)
+
+
+def test_official_weights_of_another_size_stop(tmp_path) -> None:
+    shapes = files.mask2former(files.resnet(50), classes=80)
+    slim = {name: tuple(n if n < 64 else n // 2 for n in shape) for name, shape in shapes.items()}
+    path = files.save_pth(tmp_path / "w.pth", files.tensors(slim))
+    with pytest.raises(CheckpointError, match=r"of this size, got other shapes for \d+ of 293 ent"):
         load(meta_model(R50, 80), path)
 
 
