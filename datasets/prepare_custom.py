@@ -38,7 +38,12 @@ def read_videos(args: argparse.Namespace) -> Iterator[SourceVideo]:
     if args.format == "masks":
         return read_mask_folders(args.input, base)
     if args.format == "coco":
-        return read_coco_frames(args.input, args.frames or args.input.parent, base)
+        return read_coco_frames(
+            args.input,
+            args.frames or args.input.parent,
+            base,
+            single_images=args.single_images,
+        )
     frames = None
     if args.frames is not None:
         frames = [Path(os.path.relpath(path, base)).as_posix() for path in list_images(args.frames)]
@@ -65,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="names in the order of their ids, so that several files agree; default: those found, "
         "sorted",
+    )
+    parser.add_argument(
+        "--single-images",
+        action="store_true",
+        help="coco: every image is a video of one frame, without track ids; crowds are left out",
     )
     parser.add_argument(
         "--visible-only", action="store_true", help="the source has no amodal masks at all"

@@ -51,6 +51,11 @@ def build_parser() -> argparse.ArgumentParser:
         help='JSON {"category id": "name"}; default: one category, since the files have no names',
     )
     parser.add_argument(
+        "--skip-unnamed",
+        action="store_true",
+        help="with --names: leave out objects of categories that have no name there",
+    )
+    parser.add_argument(
         "--split-cuts",
         type=float,
         nargs="?",
@@ -84,7 +89,7 @@ def convert(args: argparse.Namespace, split: str, names: dict[int, str] | None) 
     source = args.root / f"diffusion_vas_sailvos_{split}.json"
 
     def read() -> Iterable[SourceVideo]:
-        videos = read_sailvos(source, args.frames, report, names)
+        videos = read_sailvos(source, args.frames, report, names, skip_unnamed=args.skip_unnamed)
         if args.split_cuts is None:
             return videos
         return split_at_cuts(videos, args.root, report, args.split_cuts)

@@ -3,7 +3,11 @@
     python datasets/prepare_ytvis.py ytvis_2021/train/instances.json --frames train/JPEGImages \\
         --out datasets/ytvis_2021/train.json
 
-The release is recognised by its categories. There are visible masks only.
+The release is recognised by its categories. There are visible masks only. Persons and cars of OVIS
+alone, for a test without training:
+
+    python datasets/prepare_ytvis.py ovis/annotations_train.json --frames train \\
+        --categories Person=person Vehicle=car --out datasets/ovis/person_car.json
 """
 
 from __future__ import annotations
@@ -30,12 +34,22 @@ def main(arguments: list[str] | None = None) -> int:
         default="train/JPEGImages",
         help="folder of the frames, relative to that of the new JSON (train/JPEGImages)",
     )
+    parser.add_argument(
+        "--categories",
+        nargs="+",
+        metavar="NAME=NEW",
+        help="keep these alone, under new names, and leave out videos without them",
+    )
     parser.add_argument("--split", choices=("train", "valid", "test"), default="train")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="JSON to write")
     args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    keep = None
+    if args.categories is not None:
+        pairs = [text.partition("=") for text in args.categories]
+        keep = {name: new or name for name, _, new in pairs}
     try:
-        release, names, videos = read_ytvis(args.input, args.frames)
+        release, names, videos = read_ytvis(args.input, args.frames, keep)
     except PROBLEMS as error:
         logger.error("prepare_ytvis: %s", error)
         return 2
@@ -46,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         logger,
         categories=names,
         visible_only=True,
-        published={"videos": PUBLISHED[release][args.split]},
+        published=None if keep else {"videos": PUBLISHED[release][args.split]},
     )
 
 

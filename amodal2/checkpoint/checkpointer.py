@@ -4,73 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from torch.nn.modules.utils import consume_prefix_in_state_dict_if_present
 
 import amodal2.checkpoint.zoo_path  # noqa: F401 registers "amodal2://"
-from amodal2.checkpoint.mask2former import upgrade_mask2former_keys
+from amodal2.checkpoint.load_report import LoadReport
+from amodal2.checkpoint.official import OfficialWeights, translate_official
 from amodal2.checkpoint.readers import read_weights
 from amodal2.utils.errors import CheckpointError
 from amodal2.utils.files import atomic_write
-
-_SHOWN = 12  # names per list in a report
-
-
-@dataclass
-class LoadReport:
-    """How the keys of a weight file fitted a model.
-
-    Attributes:
-        missing (list[str]): parameters of the model that the file lacks; they keep their values.
-        unexpected (list[str]): entries of the file that the model does not know.
-        mismatched (list[tuple]): name, shape in the file, shape in the model; skipped.
-    """
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-
-    @property
-    def exact(self) -> bool:
-        """True if every key fitted."""
-        return not (self.missing or self.unexpected or self.mismatched)
-
-    def require_exact(self, source: str) -> None:
-        """Stop unless every key fitted.
-
-        Args:
-            source: file name for the message.
-
-        Raises:
-            CheckpointError: listing the keys that did not.
-        """
-        if not self.exact:
-            raise CheckpointError(
-                f"LoadReport: expected weights that fit the model, got {source}: {self}"
-            )
-
-    def __str__(self) -> str:
-        """Return one line per list, each with at most a dozen names."""
-        shapes = [f"{name} {list(old)} -> {list(new)}" for name, old, new in self.mismatched]
-        parts = [
-            _listing("missing from the file", self.missing),
-            _listing("not in the model", self.unexpected),
-            _listing("of another shape", shapes),
-        ]
-        return "\n  ".join(part for part in parts if part) or "all keys match"
 
 
 class AmodalCheckpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with safe readers, atomic writes and a report of what was loaded.
 
     Reads the formats of :func:`read_weights`, from a path or from ``amodal2://NAME`` (shipped
-    weights), and renames official Mask2Former keys on the way.
+    weights), and brings official names to ours (:func:`translate_official`). Entries of another
+    shape, as the class layers of another dataset, are skipped and reported.
 
     Attributes:
         last_report (LoadReport): of the last file that was loaded.
@@ -119,21 +73,28 @@ class AmodalCheckpointer(DetectionCheckpointer):
             dict: the remaining entries of the file.
 
         Raises:
-            CheckpointError: if there is no such file, it is damaged, or nothing in it fits the
-                model.
+            CheckpointError: if there is no such file, it is damaged, nothing in it fits the model,
+                nothing but the backbone of a file that holds another system as well, or most of it
+                has other shapes.
         """
         self.last_report = LoadReport()
         if not path:
             self.logger.info("No weights given: starting from the model's own initialisation")
             return {}
         local = path if os.path.isfile(path) else self.path_manager.get_local_path(path)
-        contents = self._load_file(local)
+        contents = read_weights(local)
         self.logger.info("Loading %s", path)
+        official = self._translate(contents, path)
+        self._check_system(official, path)
         incompatible = self._load_model(contents)
         self.last_report = LoadReport(
             missing=list(incompatible.missing_keys),
             unexpected=list(incompatible.unexpected_keys),
             mismatched=[tuple(entry) for entry in incompatible.incorrect_shapes],
+            recognised=official.recognised,
+            renamed=official.renamed,
+            dropped=official.dropped,
+            copied=official.copied,
         )
         if len(self.last_report.missing) >= len(self.model.state_dict()):
             raise CheckpointError(
@@ -148,16 +109,43 @@ class AmodalCheckpointer(DetectionCheckpointer):
                 self.checkpointables[key].load_state_dict(contents.pop(key))
         return contents
 
-    def _load_file(self, filename: str) -> dict[str, Any]:
-        """Read a local file and rename official keys."""
-        contents = read_weights(filename)
-        consume_prefix_in_state_dict_if_present(contents["model"], "module.")
-        contents["model"] = upgrade_mask2former_keys(contents["model"])
-        return contents
+    def _translate(self, contents: dict[str, Any], path: str) -> OfficialWeights:
+        """Bring the names under "model" to those of the model."""
+        try:
+            official = translate_official(contents["model"], self.model.state_dict().keys())
+        except ValueError as e:
+            raise CheckpointError(f"AmodalCheckpointer.load: {e} in {path}") from e
+        contents["model"] = official.state
+        if official.alone:  # its names are exact now
+            contents.pop("matching_heuristics", None)
+        return official
+
+    def _check_system(self, official: OfficialWeights, path: str) -> None:
+        """Stop at a file of another system, before its backbone is loaded."""
+        model, file = self.model.state_dict(), official.state
+        own, theirs = _outside_backbone(model), _outside_backbone(file)
+        if file.keys() & model.keys() and own and theirs and not own & theirs:
+            raise CheckpointError(
+                f"AmodalCheckpointer.load: expected weights of this model (with {_parts(own)}), "
+                f"got those of another system in {path} (with {_parts(theirs)}); to start from its "
+                "backbone, write that to a file with tools/convert_checkpoint.py --only backbone."
+            )
+        common = [name for name in file if name in own]
+        shapes = {name: (tuple(file[name].shape), tuple(model[name].shape)) for name in common}
+        other = [name for name, (stored, wanted) in shapes.items() if stored != wanted]
+        if 2 * len(other) > len(common):
+            stored, wanted = shapes[other[0]]
+            raise CheckpointError(
+                f"AmodalCheckpointer.load: expected weights of a model of this size, got other "
+                f"shapes for {len(other)} of {len(common)} entries in {path} "
+                f"({official.recognised or 'unknown'}), such as {list(stored)} instead of "
+                f"{list(wanted)} for {other[0]}"
+            )
 
 
-def _listing(title: str, names: list[str]) -> str:
-    if not names:
-        return ""
-    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{len(names)} {title}: " + ", ".join(names[:_SHOWN]) + more
+def _outside_backbone(names: Iterable[str]) -> set[str]:
+    return {name for name in names if not name.startswith("backbone.")}
+
+
+def _parts(names: Iterable[str]) -> str:
+    return ", ".join(sorted({name.partition(".")[0] for name in names}))

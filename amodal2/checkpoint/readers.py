@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from amodal2.utils.errors import CheckpointError
-from amodal2.utils.pickles import load_plain_pickle
+from amodal2.utils.pickles import ArrayUnpickler
 
 # What the three formats raise on truncated files, other contents, or forbidden objects.
 _DAMAGED = (
@@ -32,10 +34,12 @@ _DAMAGED = (
 def read_weights(path: str | Path) -> dict[str, Any]:
     """Read a weight file.
 
-    - ``.safetensors``: tensors by name.
-    - ``.pkl``: arrays by name, alone or under "model" (Detectron2's model zoo; Caffe2's "blobs"
-      too), with plain entries beside it.
-    - anything else: written by ``torch.save``; tensors by name, alone or under "model".
+    The format is recognised by content, whatever the file is called:
+
+    - safetensors: tensors by name.
+    - pickles: arrays or tensors by name, alone or under "model" (Detectron2's model zoo, converted
+      backbones; Caffe2's "blobs" too), with plain entries beside it.
+    - files of ``torch.save``, old and new: tensors by name, alone or under "model" or "state_dict".
 
     Args:
         path: file on this machine.
@@ -50,9 +54,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"read_weights: expected a weight file, got no such file: {path}")
-    reader = _READERS.get(path.suffix, _read_torch)
     try:
-        data = reader(path)
+        data = _choose_reader(path)(path)
     except _DAMAGED as e:
         detail = (str(e).splitlines() or ["no message"])[0]
         raise CheckpointError(
@@ -61,7 +64,30 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         ) from e
     if not isinstance(data, dict):
         raise CheckpointError(f"read_weights: expected a dict in {path}, got {type(data).__name__}")
-    return data if isinstance(data.get("model"), dict) else {"model": data}
+    if isinstance(data.get("state_dict"), dict):
+        data["model"] = data.pop("state_dict")
+    if not isinstance(data.get("model"), dict):
+        data = {"model": data}
+    other = [
+        name for name, x in data["model"].items() if not isinstance(x, torch.Tensor | np.ndarray)
+    ]
+    if other:
+        raise CheckpointError(
+            f"read_weights: expected tensors by name in {path}, got other entries: "
+            f"{', '.join(map(str, other[:5]))}"
+        )
+    return data
+
+
+def _choose_reader(path: Path) -> Callable[[Path], Any]:
+    """Choose the reader by the first bytes."""
+    with path.open("rb") as file:
+        start = file.read(32)
+    if start.startswith((_ZIP, _OLD_TORCH)):
+        return _read_torch
+    if start[8:9] == b"{":  # after the length of the header
+        return _read_safetensors
+    return _read_pickle
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
@@ -69,11 +95,22 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
 
 
 def _read_torch(path: Path) -> Any:
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Schedulers and hooks leave numbers of NumPy beside the weights.
+    scalars: list[Any] = [
+        np.dtype,
+        np.dtypes.Float64DType,
+        np.dtypes.Float32DType,
+        np.dtypes.Int64DType,
+        (_numpy_scalar, "numpy.core.multiarray.scalar"),
+        (_numpy_scalar, "numpy._core.multiarray.scalar"),
+    ]
+    with torch.serialization.safe_globals(scalars):
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_pickle(path: Path) -> Any:
-    data = load_plain_pickle(path)
+    with path.open("rb") as file:
+        data = _WeightUnpickler(file, encoding="latin1").load()
     if not isinstance(data, dict) or isinstance(data.get("model"), dict):
         return data
     blobs = data.get("blobs", data)
@@ -83,7 +120,23 @@ def _read_pickle(path: Path) -> Any:
     return data
 
 
-_READERS: dict[str, Callable[[Path], Any]] = {
-    ".safetensors": _read_safetensors,
-    ".pkl": _read_pickle,
+class _WeightUnpickler(ArrayUnpickler):
+    """Knows tensors too, as Mask2Former's tool for Swin Transformers pickles them."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        return _TENSORS.get((module, name)) or super().find_class(module, name)
+
+
+def _load_storage(content: bytes) -> Any:
+    """Read a storage; torch's own function of this role would run code from the file."""
+    return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+
+
+_ZIP = b"PK\x03\x04"
+_OLD_TORCH = pickle.dumps(torch.serialization.MAGIC_NUMBER, protocol=2)
+_numpy_scalar: Any = np.float64(0).__reduce__()[0]
+_TENSORS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
+    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
+    ("torch.storage", "_load_from_bytes"): _load_storage,
 }

@@ -1,10 +1,10 @@
-"""Keys that every system shares: sampling, test-time rules, solver and timm backbones."""
+"""Keys that every system shares: sampling, test-time rules, solver and further backbones."""
 
 from detectron2.config import CfgNode
 
 
 def add_common_config(cfg: CfgNode) -> None:
-    """Add ``INPUT.AMODAL``, ``TEST.AMODAL``, ``SOLVER`` and ``MODEL.TIMM`` keys.
+    """Add ``INPUT.AMODAL``, ``TEST.AMODAL``, ``SOLVER``, ``MODEL.TIMM`` and ``MODEL.SWIN`` keys.
 
     Args:
         cfg: Detectron2's default configuration; changed in place.
@@ -13,6 +13,7 @@ def add_common_config(cfg: CfgNode) -> None:
     _add_test_config(cfg)
     _add_solver_config(cfg)
     _add_timm_config(cfg)
+    _add_swin_config(cfg)
 
 
 def _add_input_config(cfg: CfgNode) -> None:
@@ -95,3 +96,18 @@ def _add_timm_config(cfg: CfgNode) -> None:
     # True keeps batch normalisation at its stored statistics and does not train it. False trains it
     # on the statistics of the whole batch, over all processes.
     cfg.MODEL.TIMM.FREEZE_BN = False
+
+
+def _add_swin_config(cfg: CfgNode) -> None:
+    cfg.MODEL.SWIN = CfgNode()
+    # Channels of the finest level, for MODEL.BACKBONE.NAME build_swin_backbone: 96 (Swin-T and
+    # Swin-S), 128 (Swin-B) or 192 (Swin-L). The defaults are those of Swin-T.
+    cfg.MODEL.SWIN.EMBED_DIM = 96
+    # Blocks of the four stages; from Swin-S on the third one has 18.
+    cfg.MODEL.SWIN.DEPTHS = (2, 2, 6, 2)
+    # Attention heads of the four stages, EMBED_DIM / 32 in the first.
+    cfg.MODEL.SWIN.NUM_HEADS = (3, 6, 12, 24)
+    # Patches of 4x4 pixels per side of an attention window: 7, or 12 for weights of 384x384 images.
+    cfg.MODEL.SWIN.WINDOW_SIZE = 7
+    # Stochastic depth of the last block, in [0, 1) (Mask2Former: 0.3); rises linearly from 0.
+    cfg.MODEL.SWIN.DROP_PATH_RATE = 0.3

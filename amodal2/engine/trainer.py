@@ -244,7 +244,7 @@ class AmodalTrainer(TrainerBase):
             )
 
     def _warn_of_initial_values(self) -> None:
-        """Name the parts with parameters that are neither loaded nor trained."""
+        """Name what is neither loaded nor trained, and a fixed detector of other classes."""
         report = self.checkpointer.last_report
         missing = {*report.missing, *(name for name, *_ in report.mismatched)}
         left = Counter(
@@ -258,6 +258,17 @@ class AmodalTrainer(TrainerBase):
                 "Parameters that are not trained keep their initial values, since MODEL.WEIGHTS "
                 "has none for them: %s; this is right only for parts that the losses do not use",
                 parts,
+            )
+        detector = [
+            parameter
+            for name, parameter in self.checkpointer.model.named_parameters()
+            if name.startswith("sem_seg_head.")
+        ]
+        if report.classes and detector and not any(p.requires_grad for p in detector):
+            logging.getLogger(__name__).warning(
+                "The detector is fixed and comes from weights for %d classes instead of %d, so it "
+                "was not trained on these data; train the frame level on them first",
+                *report.classes,
             )
 
     def _set_config_seed(self) -> None:

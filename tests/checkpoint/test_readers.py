@@ -1,5 +1,6 @@
 """Readers of weight files."""
 
+import io
 import os
 import pickle
 import re
@@ -84,6 +85,74 @@ def test_read_weights_code_in_file_is_refused_and_not_run(tmp_path, monkeypatch,
     with pytest.raises(CheckpointError, match="expected a complete"):
         read_weights(path)
     assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch", "old_torch", "safetensors"])
+def test_read_weights_goes_by_content_not_by_name(tmp_path, kind):
+    path, weights = tmp_path / "weights.bin", {"a.weight": torch.from_numpy(ARRAY)}
+    if kind == "safetensors":
+        save_file(weights, path)
+    elif kind == "pickle":
+        write(path, {"a.weight": ARRAY})
+    else:
+        torch.save(weights, path, _use_new_zipfile_serialization=kind == "torch")
+    stored = read_weights(path)["model"]["a.weight"]
+    np.testing.assert_array_equal(np.asarray(stored), ARRAY)
+
+
+@pytest.mark.parametrize("parameter", [False, True])
+def test_read_weights_pickled_tensors_as_of_the_official_tools(tmp_path, parameter):
+    """Plain pickle, as convert-pretrained-swin-model-to-d2.py writes it."""
+    whole = torch.arange(12.0).reshape(3, 4)
+    part = torch.nn.Parameter(whole) if parameter else whole[1:, ::2]
+    content = {
+        "model": {"a.weight": part},
+        "__author__": "third_party",
+        "matching_heuristics": True,
+    }
+    data = read_weights(write(tmp_path / "w.pkl", content))
+    assert torch.equal(data["model"]["a.weight"], part)
+    assert data["matching_heuristics"] is True
+
+
+def test_read_weights_code_inside_a_pickled_tensor_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("AMODAL2_TEST_EVIL", str(tmp_path / "made_by_pickle"))
+
+    class Storage:
+        def __reduce__(self):
+            buffer = io.BytesIO()
+            torch.save(Evil(), buffer)
+            return torch.storage._load_from_bytes, (buffer.getvalue(),)
+
+    path = write(tmp_path / "w.pkl", {"a.weight": Storage()})
+    with pytest.raises(CheckpointError, match="expected a complete"):
+        read_weights(path)
+    assert not (tmp_path / "made_by_pickle").exists()
+
+
+def test_read_weights_numbers_of_numpy_beside_the_weights_are_read(tmp_path):
+    weights = {"a.weight": torch.from_numpy(ARRAY)}
+    torch.save({"model": weights, "best": np.float64(0.5), "at": np.int64(3)}, tmp_path / "w.pth")
+    data = read_weights(tmp_path / "w.pth")
+    assert (data["best"], data["at"]) == (0.5, 3)
+
+
+def test_read_weights_state_dict_is_taken_for_the_model(tmp_path):
+    torch.save({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "w.pth")
+    data = read_weights(tmp_path / "w.pth")
+    assert (list(data["model"]), data["epoch"]) == (["a"], 3)
+
+
+def test_read_weights_file_of_another_form_names_its_entries(tmp_path):
+    torch.save({"net": {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"tensors by name in .*, got other entries: net, ep"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_read_weights_web_page_instead_of_a_file_raises(tmp_path):
+    (tmp_path / "w.pkl").write_text("<!DOCTYPE html><html>not found</html>")
+    with pytest.raises(CheckpointError, match=r"expected a complete \.pkl file"):
+        read_weights(tmp_path / "w.pkl")
 
 
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])

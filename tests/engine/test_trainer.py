@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch import nn
 
+import amodal2.modeling  # noqa: F401 registers the systems
 from amodal2.engine import AmodalTrainer
 from amodal2.engine import trainer as trainer_module
 from amodal2.engine.trainer import seed_everything
 from amodal2.utils.detectron2_compat import launch
 from amodal2.utils.errors import CheckpointError
 from tests.engine import toy
+from tests.modeling.tiny import TINY_KEYS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -150,6 +152,22 @@ def test_trainer_warns_of_fixed_parts_without_weights(tmp_path, caplog, given):
     trainer.resume_or_load(resume=False)
     expected = "backbone (2), head (1);" if given else "backbone (4), head (2), table (1);"
     assert f"has none for them: {expected}" in caplog.text
+
+
+@pytest.mark.parametrize(("fixed", "classes"), [(True, 80), (True, 3), (False, 80)])
+def test_trainer_warns_of_a_fixed_detector_of_other_classes(tmp_path, caplog, fixed, classes):
+    path = tmp_path / "coco.pth"
+    keys = [*TINY_KEYS, "MODEL.META_ARCHITECTURE", "A2VIS", "INPUT.FORMAT", "RGB"]
+    keys += ["MODEL.BACKBONE.NAME", "build_timm_backbone", "MODEL.WEIGHTS", str(path)]
+    keys += ["MODEL.A2VIS.FREEZE_DETECTOR", fixed]
+    trainer = AmodalTrainer(toy.toy_config(tmp_path / "data", tmp_path / "run", *keys))
+    state = trainer.checkpointer.model.state_dict()
+    state["sem_seg_head.predictor.class_embed.weight"] = torch.zeros(classes + 1, 32)
+    state["sem_seg_head.predictor.class_embed.bias"] = torch.zeros(classes + 1)
+    torch.save(state, path)
+    trainer.resume_or_load(resume=False)
+    found = "comes from weights for 80 classes instead of 3" in caplog.text
+    assert found == (fixed and classes == 80)
 
 
 def test_trainer_without_tensorboard_writes_the_other_metrics(tmp_path, monkeypatch):

@@ -12,11 +12,13 @@ _CLASS_AGNOSTIC = {1: "object"}
 VIDEO_DATASETS: dict[str, tuple[str, str, dict[int, str] | None]] = {
     "aquarium_v1_amodal_train": ("aquarium/train.json", "aquarium", AQUARIUM_CATEGORIES),
     "aquarium_v1_amodal_val": ("aquarium/val.json", "aquarium", AQUARIUM_CATEGORIES),
+    "coco_2017frames_train": ("coco/frames_train2017.json", "coco", None),
     "fishbowl_v1_amodal_train": ("fishbowl/train.json", "fishbowl", None),
     "fishbowl_v1_amodal_val": ("fishbowl/val.json", "fishbowl", None),
     "fishbowl_v1_amodal_test": ("fishbowl/test.json", "fishbowl", None),
     "movid_a_amodal_train": ("movid_a/train.json", "movid_a", _CLASS_AGNOSTIC),
     "movid_a_amodal_test": ("movid_a/test.json", "movid_a", _CLASS_AGNOSTIC),
+    "ovis_personcar_train": ("ovis/person_car.json", "ovis", None),
     "ovis_v1_train": ("ovis/train.json", "ovis", None),
     "sailvos_25f_amodal_train": ("sailvos/train.json", "sailvos", None),
     "sailvos_25f_amodal_val": ("sailvos/val.json", "sailvos", None),

@@ -3,7 +3,7 @@
 ``images`` need ``video_id`` (or ``video``) and ``frame_index`` (or ``frame_id``) beside
 id, file_name, height and width; ``annotations`` need ``track_id`` (or ``instance_id``), image_id,
 category_id and masks: ``amodal_segm`` and ``visible_segm``, or one of the other pairs of names in
-``MASK_KEYS``.
+``MASK_KEYS``. Stock COCO files, without track ids, are read as videos of one frame each.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TRACK_KEYS = ("track_id", "instance_id")
 
 
 def read_coco_frames(
-    file: str | Path, frames_root: str | Path, base: str | Path
+    file: str | Path, frames_root: str | Path, base: str | Path, *, single_images: bool = False
 ) -> Iterator[SourceVideo]:
     """Read the videos of a COCO file with track ids.
 
@@ -39,6 +39,8 @@ def read_coco_frames(
         file: JSON file.
         frames_root: folder that ``file_name`` is relative to.
         base: folder that the frame paths will be relative to.
+        single_images: take every image as a video of its own and every annotation as a track;
+            crowds (``iscrowd``) and images without annotations are left out.
 
     Yields:
         SourceVideo: in the order of the video ids.
@@ -51,7 +53,21 @@ def read_coco_frames(
     if not path.is_file():
         raise FileNotFoundError(f"read_coco_frames: expected a JSON file, got no such file {path}")
     data = parse_annotations(path, ("images", "categories", "annotations"), "read_coco_frames")
+    if single_images:
+        _split_into_videos(data)
     yield from _Reader(path, data).videos(Path(os.path.relpath(frames_root, base)))
+
+
+def _split_into_videos(data: dict[str, Any]) -> None:
+    """Give images and annotations the ids of videos and tracks that they lack."""
+    objects = [entry for entry in data["annotations"] if not entry.get("iscrowd")]
+    used = {entry.get("image_id") for entry in objects}
+    data["annotations"] = [entry | {_TRACK_KEYS[0]: entry.get("id")} for entry in objects]
+    data["images"] = [
+        entry | {_VIDEO_KEYS[0]: entry.get("id"), _FRAME_KEYS[0]: 0}
+        for entry in data["images"]
+        if entry.get("id") in used
+    ]
 
 
 class _Reader:

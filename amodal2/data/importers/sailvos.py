@@ -34,6 +34,8 @@ def read_sailvos(
     frames: str,
     report: Counter[str],
     names: dict[int, str] | None = None,
+    *,
+    skip_unnamed: bool = False,
 ) -> Iterator[SourceVideo]:
     """Read a curated file.
 
@@ -43,6 +45,7 @@ def read_sailvos(
             the JSON that will be written.
         report: receives the number of sequences and of those that contradict the published form.
         names: category id -> name; None makes every object an "object".
+        skip_unnamed: leave out objects of other categories than those; else they are an error.
 
     Yields:
         SourceVideo: in the order of their first records, named by first image and first record.
@@ -55,6 +58,9 @@ def read_sailvos(
     records = _load(Path(path))
     for index, record in enumerate(records):
         _check(record, index, Path(path))
+        if skip_unnamed and names is not None and record["category_id"] not in names:
+            report["sequences of categories without a name, left out"] += 1
+            continue
         groups.setdefault(tuple(record["image_ids"]), []).append(index)
     report["sequences (one object in one video)"] += len(records)
     report["categories of the source"] = len({record["category_id"] for record in records})

@@ -25,13 +25,17 @@ _PERSON_IDS = {(40, 1): "YouTube-VIS 2019", (40, 26): "YouTube-VIS 2021", (25, 1
 """Number of categories and id of the category "person" -> release."""
 
 
-def read_ytvis(file: str | Path, frames: str) -> tuple[str, list[str], Iterator[SourceVideo]]:
+def read_ytvis(
+    file: str | Path, frames: str, keep: dict[str, str] | None = None
+) -> tuple[str, list[str], Iterator[SourceVideo]]:
     """Read a file with public annotations.
 
     Args:
         file: JSON file.
         frames: folder of the frames (``train/JPEGImages``, OVIS: ``train``), relative to the folder
             of the JSON that will be written.
+        keep: categories to keep, by their names in the release, and their new names; videos without
+            any object of these are left out. None keeps everything.
 
     Returns:
         tuple: the release, the names of the categories in the order of their ids, the videos.
@@ -40,6 +44,7 @@ def read_ytvis(file: str | Path, frames: str) -> tuple[str, list[str], Iterator[
         FileNotFoundError: if there is no such file.
         AnnotationError: if the file has no annotations or is of none of the releases; naming what
             cannot be read.
+        ValueError: if a category to keep is not one of the release.
     """
     dataset = read_video_json(file)
     names = [str(entry["name"]) for entry in dataset.categories]
@@ -60,19 +65,29 @@ def read_ytvis(file: str | Path, frames: str) -> tuple[str, list[str], Iterator[
             file=file,
             key="annotations",
         )
-    return release, names, _read_videos(dataset, names, frames)
+    unknown = sorted(set(keep or ()) - set(names))
+    if unknown:
+        raise ValueError(f"read_ytvis: expected categories of {release} ({names}), got {unknown}")
+    if keep is None:
+        return release, names, _read_videos(dataset, {name: name for name in names}, frames)
+    return release, list(keep.values()), _read_videos(dataset, keep, frames)
 
 
-def _read_videos(dataset: VideoDataset, names: list[str], frames: str) -> Iterator[SourceVideo]:
+def _read_videos(dataset: VideoDataset, keep: dict[str, str], frames: str) -> Iterator[SourceVideo]:
+    names = {entry["id"]: keep.get(str(entry["name"])) for entry in dataset.categories}
     tracks: dict[int, list[dict[str, Any]]] = {}
     for track in dataset.annotations:
-        tracks.setdefault(track["video_id"], []).append(track)
+        if names[track["category_id"]] is not None:
+            tracks.setdefault(track["video_id"], []).append(track)
+    everything = len(keep) == len(names)
     for entry in dataset.videos:
+        if not everything and entry["id"] not in tracks:
+            continue
         files = [(Path(frames) / name).as_posix() for name in entry["file_names"]]
         name = Path(entry["file_names"][0]).parent.as_posix()
         video = SourceVideo(name, entry["height"], entry["width"], files)
         for track in tracks.get(entry["id"], ()):
-            category = names[track["category_id"] - 1]
+            category = str(names[track["category_id"]])
             for frame, mask in enumerate(track["segmentations"]):
                 if mask is not None:
                     video.masks(track["id"], category, frame).visible = mask

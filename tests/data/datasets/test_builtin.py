@@ -23,7 +23,13 @@ def test_video_datasets_are_registered_under_the_naming_rule(name):
 
 def test_only_datasets_without_public_amodal_masks_are_named_without_amodal():
     names = {name for name in builtin.VIDEO_DATASETS if "_amodal_" not in name}
-    assert names == {"ovis_v1_train", "ytvis_2019_train", "ytvis_2021_train"}
+    assert names == {
+        "coco_2017frames_train",
+        "ovis_personcar_train",
+        "ovis_v1_train",
+        "ytvis_2019_train",
+        "ytvis_2021_train",
+    }
 
 
 @pytest.fixture

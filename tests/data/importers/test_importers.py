@@ -145,3 +145,21 @@ def test_coco_truncated_rle_is_an_error(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(data))
     with pytest.raises(AnnotationError, match="annotation 1, key visible_segm"):
         list(read_coco_frames(tmp_path / "a.json", tmp_path, tmp_path))
+
+
+def test_coco_single_images_are_videos_of_one_frame(tmp_path):
+    images = [{"id": i, "file_name": f"{i}.jpg", "height": 4, "width": 6} for i in (10, 11, 12)]
+    square = {"category_id": 3, "segmentation": [[0, 0, 3, 0, 3, 3, 0, 3]]}
+    crowd = square | {"id": 3, "image_id": 11, "iscrowd": 1}
+    objects = [square | {"id": 1, "image_id": 12}, square | {"id": 2, "image_id": 12}, crowd]
+    data = {"images": images, "annotations": objects, "categories": [{"id": 3, "name": "cat"}]}
+    (tmp_path / "instances.json").write_text(json.dumps(data))
+    (video,) = read_coco_frames(
+        tmp_path / "instances.json", tmp_path / "train2017", tmp_path, single_images=True
+    )
+    assert video.file_names == ["train2017/12.jpg"]
+    assert list(video.tracks) == [1, 2]
+    category, frames = video.tracks[1]
+    assert category == "cat"
+    assert decode_rle(frames[0].visible).sum() == 9
+    assert frames[0].amodal is None

@@ -61,6 +61,14 @@ def test_read_sailvos_names_give_categories(tmp_path):
         list(read_sailvos(file, "", Counter(), {3: "person"}))
 
 
+def test_read_sailvos_unnamed_categories_are_left_out_on_request(tmp_path):
+    file = write(tmp_path, [record(7, 3), record(8, 5), record(9, 5, start=125)])
+    report = Counter()
+    (video,) = read_sailvos(file, "", report, {3: "person"}, skip_unnamed=True)
+    assert list(video.tracks) == [7]
+    assert report["sequences of categories without a name, left out"] == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

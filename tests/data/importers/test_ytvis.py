@@ -60,3 +60,24 @@ def test_prepare_ytvis_keeps_category_ids_and_has_no_amodal_keys(tmp_path):
     (track,) = json.loads(out.read_text())["annotations"]
     assert track["category_id"] == 26
     assert "amodal_segmentations" not in track
+
+
+def test_prepare_ytvis_keeps_named_categories_under_new_names(tmp_path):
+    source = write(tmp_path, 1, count=25)
+    data = json.loads(source.read_text())
+    other = data["videos"][0] | {"id": 3}
+    data["videos"].append(other)
+    data["annotations"].append(data["annotations"][0] | {"id": 5, "video_id": 3, "category_id": 2})
+    source.write_text(json.dumps(data))
+    out = tmp_path / "two.json"
+    names = ["--categories", "kind 25=car", "person"]
+    assert run("prepare_ytvis", source, "--out", out, *names) == 0
+    written = json.loads(out.read_text())
+    assert [entry["name"] for entry in written["categories"]] == ["car", "person"]
+    assert len(written["videos"]) == 1
+    assert [track["category_id"] for track in written["annotations"]] == [2]
+
+
+def test_read_ytvis_unknown_category_to_keep_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"expected categories of OVIS .* got \['Car'\]"):
+        read_ytvis(write(tmp_path, 1, 25), "train", {"Car": "car"})
