@@ -68,6 +68,13 @@ def _read_videos(dataset: VideoDataset, names: list[str], frames: str) -> Iterat
     for track in dataset.annotations:
         tracks.setdefault(track["video_id"], []).append(track)
     for entry in dataset.videos:
+        if not entry.get("file_names"):
+            raise AnnotationError(
+                "read_ytvis: expected file_names, got none",
+                file=dataset.file,
+                video_id=entry["id"],
+                key="file_names",
+            )
         files = [(Path(frames) / name).as_posix() for name in entry["file_names"]]
         name = Path(entry["file_names"][0]).parent.as_posix()
         video = SourceVideo(name, entry["height"], entry["width"], files)
