@@ -104,7 +104,7 @@ class Session:
         own.mkdir(exist_ok=True)
         (self.folder / LAST).write_bytes(pickle.dumps((name, drawn.content)))
         counts = self.totals.setdefault(name, Counter())
-        faulthandler.dump_traceback_later(SECONDS, exit=True)
+        faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.__stderr__)
         try:
             taken = load_module("targets").TARGETS[name][1](own, drawn.content)
             counts["taken" if taken else "refused"] += 1

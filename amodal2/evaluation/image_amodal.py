@@ -56,7 +56,7 @@ class ImageAmodalEvaluator(CollectingEvaluator[list[Record]]):
             options: choices beyond the protocol; by default COCOA's occlusion levels are added.
 
         Raises:
-            ValueError: if the dataset's metadata name no annotation file or the protocol is unknown.
+            ValueError: if the metadata name no annotation file, or the protocol is unknown.
         """
         super().__init__(
             dataset_name, output_dir, distributed, register="register_amodal_coco_instances"
