@@ -97,10 +97,10 @@ def check_entries(
 
     Args:
         entries: the list.
-        kinds: key -> type; int is an id, str is text, object is anything that is not null.
+        kinds: key -> type; int is an id, str is text.
         reader: name of the calling function, for messages.
         file: where the list comes from.
-        name: of the list, for messages.
+        name: of the list, for messages; entries of "annotations" are named by their ids too.
 
     Raises:
         AnnotationError: naming file, entry and key of the first that is something else.
@@ -114,17 +114,20 @@ def check_entries(
             )
         for key, kind in kinds.items():
             if not _fits(entry.get(key), kind):
-                wanted = "value" if kind is object else {"int": "integer"}.get(kind.__name__)
+                own = entry.get("id") if name == "annotations" and is_id(entry.get("id")) else None
                 raise AnnotationError(
-                    f"{reader}: expected a {wanted or kind.__name__} {key}, got "
+                    f"{reader}: expected {_NAMES.get(kind, f'a {kind.__name__}')} {key}, got "
                     f"{entry.get(key)!r:.80}",
                     file=file,
+                    annotation_id=own,
                     key=f"{name}[{index}].{key}",
                 )
 
 
+_NAMES = {int: "an integer", str: "a text"}
+_CHECKS = {int: is_id, str: is_text}
+
+
 def _fits(value: Any, kind: type) -> bool:
-    special = {int: is_id, str: is_text, float: is_number}.get(kind)
-    if special is not None:
-        return special(value)
-    return value is not None and isinstance(value, kind)
+    check = _CHECKS.get(kind)
+    return isinstance(value, kind) if check is None else check(value)

@@ -7,9 +7,11 @@ raise ``AssertionError`` or pass through.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,16 @@ from amodal2.evaluation.image_protocols import PROTOCOLS, ImageOptions, evaluate
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.report import TRACKING_FRACTIONS, UNDEFINED
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
-from amodal2.structures.dataset_summary import summarise_images, summarise_video
 from amodal2.structures.image_json import ImageDataset, read_image_json
 from amodal2.structures.video_json import VideoDataset, read_video_json
+from tools import check_data
 from tools.fuzzing import oracle, seeds
 from tools.fuzzing.converters import CONVERTERS, convert
 from tools.fuzzing.mutations import Drawn, damaged_text, mutated
 from tools.fuzzing.source_seeds import SOURCES
 
 Json = Any
+check_data.setup_logging = lambda level: None  # its handler would print every warning
 MESSAGE = re.compile(r"^[A-Za-z_][\w.]*: .*\bexpected\b", re.DOTALL)
 """Beginning of every error that a user may see."""
 DOCUMENTED = (ValueError, TypeError, FileNotFoundError)
@@ -73,7 +76,7 @@ def check_image_file(folder: Path, content: Json | bytes) -> bool:
     dataset = attempt(lambda: read_image_json(file))
     if dataset is None:
         return False
-    summarise_images(dataset)
+    _describe(file)
     return _score_images(dataset, _as_predictions(dataset))
 
 
@@ -85,8 +88,18 @@ def check_video_file(folder: Path, content: Json | bytes) -> bool:
     dataset = attempt(lambda: read_video_json(file))
     if dataset is None:
         return False
-    summarise_video(dataset)
+    _describe(file)
     return _score_videos(dataset, _as_predictions(dataset))
+
+
+def _describe(file: Path) -> None:
+    """Run tools/check_data.py on a valid file; without frames it cannot draw samples."""
+    text, errors = io.StringIO(), io.StringIO()
+    with redirect_stdout(text), redirect_stderr(errors):
+        assert check_data.main([str(file)]) == 0, errors.getvalue()
+        status = check_data.main([str(file), "--sheet", str(file.with_suffix(".png"))])
+    assert status == 1 or not errors.getvalue()
+    text.getvalue().encode("utf-8")
 
 
 def check_image_predictions(folder: Path, content: Json | bytes) -> bool:

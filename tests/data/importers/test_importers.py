@@ -127,7 +127,7 @@ def test_mask_folders_folder_without_number_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("track_id", "track_id or instance_id"), ("category_id", "a listed category_id, got None")],
+    [("track_id", "track_id or instance_id"), ("category_id", "an integer category_id, got None")],
 )
 def test_coco_annotation_without_key_names_it(tmp_path, key, message):
     toy.write_coco(tmp_path / "a.json")
