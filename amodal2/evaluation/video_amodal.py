@@ -122,8 +122,8 @@ class VideoAmodalEvaluator(CollectingEvaluator[VideoPrediction]):
         logger.info("Tracks of %s:\n%s", self._json_file, self.report)
         results = OrderedDict((name, row.percent()) for name, row in self.report.rows.items())
         for name, tracking in self.report.tracking.items():
-            found = tracking.percent()
+            percent = tracking.percent()
             results.setdefault(name, {}).update(
-                {column: found[column] for column in TRACKING_COLUMNS if column in found}
+                {column: percent[column] for column in TRACKING_COLUMNS if column in percent}
             )
         return results

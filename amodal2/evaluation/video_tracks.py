@@ -113,8 +113,8 @@ def evaluate_video_tracks(
         if class_agnostic and job.name != "visible_as_amodal":
             pairing.class_agnostic = True
             _score(report, job, pairing, metrics, {}, score_threshold)
-    if not details:
-        report.samplers.clear()
+        if not details:
+            report.samplers.clear()
     for note in report.notes:
         logger.warning(note)
     return report

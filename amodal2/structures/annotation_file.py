@@ -102,7 +102,7 @@ class EntryChecks:
 
         def problem_of(category: dict[str, Any]) -> Problem | None:
             name = category.get("name")
-            if not is_text(name):
+            if not isinstance(name, str) or not is_text(name):
                 return "name", f"expected a category name, got {name!r:.80}"
             if name in names:
                 return "name", f"expected unique category names, got {name!r:.80} twice"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,7 +132,7 @@ def _change(holder: list[Json], path: list[int], kind: str, value: Any) -> None:
     if kind == "delete" and node is not holder:
         del node[key]
     elif kind == "repeat" and isinstance(node, list) and node is not holder:
-        node[key:key] = [old] * value
+        node[key:key] = [copy.deepcopy(old) for _ in range(value)]
     elif kind == "swap":
         other, place = _find(holder, value)
         if node is not holder and other is not holder:
@@ -142,7 +143,7 @@ def _change(holder: list[Json], path: list[int], kind: str, value: Any) -> None:
 
 def _changed(old: Json, kind: str, value: Any, holder: list[Json]) -> Json:
     if kind == "replace":
-        return value
+        return copy.deepcopy(value)  # later changes may go into it
     if kind == "wrap":
         return [old]
     if kind == "copy":

@@ -105,6 +105,15 @@ class _Reader:
         video, frame = places[annotation["image_id"]]
         masks = video.masks(track, category, frame)
         for kind, key in self._mask_keys(annotation):
+            if getattr(masks, kind) is not None:
+                raise AnnotationError(
+                    f"read_coco_frames: expected one {kind} mask of track {track!r} in an image, "
+                    "got two",
+                    file=self.path,
+                    image_id=annotation["image_id"],
+                    annotation_id=annotation.get("id"),
+                    key=key,
+                )
             try:
                 rle = to_rle(annotation[key], video.height, video.width)
                 validate_rle(rle, (video.height, video.width))

@@ -87,7 +87,11 @@ def _read_video(root: Path, split: str, file: Path, base: Path, species: bool) -
 
 def _read_objects(file: Path, length: int) -> list[dict[str, Any]]:
     entries = read_json(file, "read_fishbowl")
-    for index, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+    if not isinstance(entries, list):
+        raise AnnotationError(
+            f"read_fishbowl: expected a list of objects, got {type(entries).__name__}", file=file
+        )
+    for index, entry in enumerate(entries):
         masks = entry.get("masks") if isinstance(entry, dict) else None
         if not isinstance(masks, list) or not (
             (is_id(entry.get("id")) or is_text(entry.get("id"))) and is_text(entry.get("type_name"))
@@ -103,7 +107,12 @@ def _read_objects(file: Path, length: int) -> list[dict[str, Any]]:
                 file=file,
                 key=f"[{index}].masks",
             )
-    return list(entries)
+    ids = [entry["id"] for entry in entries]
+    if len(set(ids)) != len(ids):
+        raise AnnotationError(
+            f"read_fishbowl: expected unique ids, got {ids!r:.80}", file=file, key="id"
+        )
+    return entries
 
 
 def _add_masks(

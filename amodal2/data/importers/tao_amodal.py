@@ -12,6 +12,7 @@ Modal masks of the first two come from BURST, whose tracks are numbered from 1 i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,12 @@ def _check_list(entries: list[Any], kind: str, file: Path) -> None:
                     key=f"{kind}[{index}].{key}",
                 )
     check_entries(entries, _LISTS[kind], "read_tao_amodal", file, kind)
+    ids = [entry["id"] for entry in entries if kind in ("videos", "images")]
+    twice = next((number for number, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise AnnotationError(
+            f"read_tao_amodal: expected unique ids, got {twice} twice", file=file, key=kind
+        )
     for index, entry in enumerate(entries):
         problem = _entry_problem(entry, kind)
         if problem is not None:
