@@ -203,15 +203,21 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int
                 "polygons_to_rle: expected polygons as flat lists of an even number of at least 6 "
                 f"finite coordinates, got {polygon!r:.80}"
             )
-        points = values.reshape(-1, 2)
-        length = np.abs(points - np.roll(points, 1, axis=0)).sum()
-        if max(length, np.abs(points).max()) > _LONGEST_OUTLINE:
+        far = np.abs(values).max()
+        # No outline is longer than that, which is quick to see.
+        if 2 * far * len(values) > _LONGEST_OUTLINE < max(far, _outline(values)):
             raise ValueError(
                 "polygons_to_rle: expected polygons with coordinates and an outline below "
                 f"{_LONGEST_OUTLINE} pixels, got {polygon!r:.80}"
             )
     parts = coco_mask.frPyObjects([list(polygon) for polygon in polygons], height, width)
     return _as_text(coco_mask.merge(parts))
+
+
+def _outline(values: np.ndarray) -> float:
+    """Return the length of an outline, the sum of the steps in x and in y."""
+    points = values.reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).sum())
 
 
 def _coordinates(polygon: Any) -> np.ndarray | None:

@@ -17,7 +17,7 @@ from amodal2.data.importers.video_import import SourceVideo
 from amodal2.structures.mask_checks import size_problem
 from amodal2.structures.rle import find_invalid_rles, to_rle
 from amodal2.utils.errors import AnnotationError
-from amodal2.utils.json_input import check_entries, is_id, is_text, read_json
+from amodal2.utils.json_input import is_id, is_text, read_json
 
 CLASS_AGNOSTIC = "object"
 """Name of the one category if classes are not told apart; the file has ids without names."""
@@ -54,7 +54,6 @@ def read_sailvos(
     """
     groups: dict[Frames, list[int]] = {}
     records = _load(Path(path))
-    check_entries(records, {"obj_id": int, "category_id": int}, "read_sailvos", path)
     for index, record in enumerate(records):
         _check(record, index, Path(path))
         groups.setdefault(tuple(record["image_ids"]), []).append(index)
@@ -95,10 +94,11 @@ def _check(record: Any, index: int, path: Path) -> None:
                 file=path,
                 key=f"[{index}].{key}",
             )
-    for key, fits in (("image_ids", is_id), ("image_file_names", is_text)):
-        if not all(map(fits, record[key])):
+    for key in ("image_ids", "image_file_names", "obj_id", "category_id"):
+        values = record[key] if key in _LISTS else [record[key]]
+        if not all(is_id(value) or is_text(value) for value in values):
             raise AnnotationError(
-                f"read_sailvos: expected a list of ids or of names, got {record[key]!r:.80}",
+                f"read_sailvos: expected ids or names, got {record[key]!r:.80}",
                 file=path,
                 key=f"[{index}].{key}",
             )
