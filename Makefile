@@ -44,6 +44,6 @@ lint: setup
 	$(RUN) -m mypy
 
 clean:
-	rm -rf build dist amodal2.egg-info demo_data demo_out .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist amodal2.egg-info demo_data demo_out .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -f amodal2/_C*.so
 	find amodal2 csrc tests tools datasets -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -53,7 +53,7 @@ REQUIREMENTS = [
     "tqdm>=4.29",
     "yacs>=0.1.8",
 ]
-TEST_REQUIREMENTS = ["pytest>=8.2", "pytest-xdist>=3.5"]
+TEST_REQUIREMENTS = ["hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5"]
 EXTRAS = {
     # The build of PySceneDetect that needs no windows; the other one brings OpenCV with them.
     "datasets": ["scenedetect-headless>=0.7"],

@@ -9,7 +9,6 @@ datasets/README.md.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from collections import Counter
@@ -21,6 +20,7 @@ from amodal2.data.importers.sailvos import CLASS_AGNOSTIC, read_sailvos
 from amodal2.data.importers.shot_cuts import CONTENT_THRESHOLD, split_at_cuts
 from amodal2.data.importers.video_import import SourceVideo
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import read_json
 
 SPLITS = ("train", "val")
 SEQUENCES = 21_237
@@ -69,8 +69,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def read_names(file: Path) -> dict[int, str]:
     """Read the names of the categories, in the order of their ids."""
+    content = read_json(file, "read_names")
     try:
-        names = {int(key): str(name) for key, name in json.loads(file.read_bytes()).items()}
+        names = {int(key): str(name) for key, name in content.items()}
     except (AttributeError, ValueError) as error:
         raise AnnotationError(
             f'read_names: expected JSON {{"category id": "name"}}, got {error}', file=file

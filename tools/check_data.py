@@ -57,7 +57,7 @@ def is_video_file(file: Path) -> bool:
     """Tell whether a file lists videos; whatever else is wrong is left to the readers."""
     try:
         data = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(data, dict) and "videos" in data
 
@@ -81,7 +81,7 @@ def video_samples(dataset: VideoDataset, root: Path, samples: int) -> Iterator[S
                 for track in tracks
             )
 
-        frame = max(range(video["length"]), key=hidden)
+        frame = max(range(video["length"]), key=hidden) if tracks else 0
         names = video.get("file_names")
         source = [root / name for name in names] if names else root / video["file_name"]
         with open_frames(source) as frames:
@@ -134,7 +134,8 @@ def main(argv: list[str] | None = None) -> int:
             images = read_image_json(args.file, strict=args.strict)
             lines = summarise_images(images)
             names, samples = images.categories, image_samples(images, root, args.samples)
-        sys.stdout.write("\n".join(lines) + "\n")
+        text = "\n".join(lines) + "\n"
+        sys.stdout.write(text.encode("utf-8", "backslashreplace").decode("utf-8"))
         if args.sheet:
             sheet = draw_sheet(list(samples), {entry["id"]: entry["name"] for entry in names})
             with atomic_write(args.sheet) as temporary:

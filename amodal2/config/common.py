@@ -61,6 +61,13 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.AMODAL.UNION_VISIBLE = False
     # True runs inference under bfloat16 autocast.
     cfg.TEST.AMODAL.AMP = False
+    # By whose rules the evaluator of images scores: "coco" (AP and AR of amodal, visible and
+    # invisible masks and boxes), "cocoa" (COCOA's class-agnostic amodalAPI) or "kins" (Det, Amodal
+    # and Inmodal AP).
+    cfg.TEST.AMODAL.IMAGE_PROTOCOL = "coco"
+    # Rules whose occlusion bins get rows of their own under "coco", any of "cocoa", "tao_amodal",
+    # "vrsp", "a2vis" and "fishbowl" (evaluation/image_occlusion.py); () adds none.
+    cfg.TEST.AMODAL.IMAGE_OCCLUSION = ("cocoa",)
     # What the evaluator of videos computes: "ap" (AP and AR over tubes), "hota" (HOTA, CLEAR and
     # identity metrics: HOTA, DetA, AssA, IDF1, MOTA, identity switches).
     cfg.TEST.AMODAL.VIDEO_METRICS = ["ap", "hota"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from amodal2.evaluation.overlaps import BoxTubes
 from amodal2.structures.track import boxes_of
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import is_box
 
 Record = dict[str, Any]
 
@@ -67,17 +67,6 @@ def _problem(boxes: Any, length: int) -> str | None:
         got = f"{len(boxes)} entries" if isinstance(boxes, list) else f"{boxes!r:.80}"
         return f"expected a list of {length} entries, one per frame, got {got}"
     for frame, box in enumerate(boxes):
-        if box is not None and not _is_box(box):
+        if box is not None and not is_box(box):
             return f"expected a box [x, y, w, h] or null in frame {frame}, got {box!r:.80}"
     return None
-
-
-def _is_box(box: Any) -> bool:
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(side, int | float) and not isinstance(side, bool) for side in box)
-        and all(map(isfinite, box))
-        and box[2] >= 0
-        and box[3] >= 0
-    )

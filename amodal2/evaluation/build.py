@@ -10,12 +10,18 @@ from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
 from amodal2.evaluation.image_amodal import ImageAmodalEvaluator
+from amodal2.evaluation.image_protocols import ImageOptions
 from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
 
 Factory = Callable[[CfgNode, str, str | Path | None], DatasetEvaluator]
 
 EVALUATORS: dict[str, Factory] = {
-    "coco_amodal": lambda cfg, name, folder: ImageAmodalEvaluator(name, folder),
+    "coco_amodal": lambda cfg, name, folder: ImageAmodalEvaluator(
+        name,
+        folder,
+        protocol=cfg.TEST.AMODAL.IMAGE_PROTOCOL,
+        options=ImageOptions(occlusion=tuple(cfg.TEST.AMODAL.IMAGE_OCCLUSION)),
+    ),
     "video_amodal": lambda cfg, name, folder: VideoAmodalEvaluator(
         name,
         folder,

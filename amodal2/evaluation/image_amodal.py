@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
 from detectron2.structures import BoxMode, Instances
-from detectron2.utils import comm
 
-from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
+from amodal2.evaluation.collecting import CollectingEvaluator
+from amodal2.evaluation.image_protocols import PROTOCOLS, ImageOptions, evaluate_images
 from amodal2.evaluation.image_report import ImageReport
 from amodal2.structures import fields
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM, read_image_json
@@ -29,13 +27,13 @@ TABLE_FILE = "image_report.csv"
 Record = dict[str, Any]
 
 
-class ImageAmodalEvaluator(DatasetEvaluator):
+class ImageAmodalEvaluator(CollectingEvaluator[list[Record]]):
     """Collects predicted objects over all ranks and scores them by AP and AR.
 
     The annotation file comes from the metadata of the dataset (``json_file``). Predictions are
     ``Instances`` with ``pred_amodal_masks`` (else ``pred_masks``, which a model trained on the
     image mapper's ``gt_masks`` fills with amodal masks) and/or ``pred_visible_masks``. After
-    :meth:`evaluate`, ``report`` holds the full result on the main process.
+    :meth:`evaluate`, ``report`` holds all numbers on the main process, but not what they come from.
     """
 
     def __init__(
@@ -58,24 +56,23 @@ class ImageAmodalEvaluator(DatasetEvaluator):
             options: choices beyond the protocol; by default COCOA's occlusion levels are added.
 
         Raises:
-            ValueError: if the dataset's metadata name no annotation file.
+            ValueError: if the metadata name no annotation file, or the protocol is unknown.
         """
-        self._json_file = MetadataCatalog.get(dataset_name).get("json_file")
-        if self._json_file is None:
+        super().__init__(
+            dataset_name, output_dir, distributed, register="register_amodal_coco_instances"
+        )
+        if protocol not in PROTOCOLS:
             raise ValueError(
-                f"ImageAmodalEvaluator: expected dataset {dataset_name!r} with json_file in its "
-                "metadata, got none; register it with register_amodal_coco_instances"
+                f"ImageAmodalEvaluator: expected a protocol of {sorted(PROTOCOLS)}, got "
+                f"{protocol!r}"
             )
-        self._output_dir = None if output_dir is None else Path(output_dir)
-        self._distributed = distributed
         self._protocol = protocol
         self._options = options or ImageOptions(occlusion=("cocoa",))
-        self._predictions: dict[int, list[Record]] = {}
         self.report: ImageReport | None = None
 
     def reset(self) -> None:
         """Forget all predictions."""
-        self._predictions = {}
+        super().reset()
         self.report = None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -108,33 +105,21 @@ class ImageAmodalEvaluator(DatasetEvaluator):
         if predictions is None:
             return OrderedDict()
         dataset = read_image_json(self._json_file)
-        records = _with_category_ids(predictions, [entry["id"] for entry in dataset.categories])
+        found = [record for records in predictions for record in records]
+        records = self._with_category_ids(found, dataset.categories, "image")
         if self._output_dir is not None:
             write_json(self._output_dir / PREDICTIONS_FILE, records)
         if not dataset.annotations:
             logger.warning("%s has no annotations: nothing to score", self._json_file)
             return OrderedDict()
         self.report = evaluate_images(
-            dataset, records, protocol=self._protocol, options=self._options
+            dataset, records, protocol=self._protocol, options=self._options, details=False
         )
         if self._output_dir is not None:
             self.report.to_json(self._output_dir / REPORT_FILE)
             self.report.to_csv(self._output_dir / TABLE_FILE)
         logger.info("AP and AR on %s:\n%s", self._json_file, self.report)
         return OrderedDict(self.report.percent())
-
-    def _gather(self) -> list[Record] | None:
-        """Return all ranks' predictions by ascending image id; None except on the main process."""
-        merged = self._predictions
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather(self._predictions, dst=0)
-            if not comm.is_main_process():
-                return None
-            merged = {}
-            for part in parts:
-                merged.update(part)
-        return [record for image_id in sorted(merged) for record in merged[image_id]]
 
 
 def instances_to_records(instances: Instances, image_id: int) -> list[Record]:
@@ -182,16 +167,3 @@ def instances_to_records(instances: Instances, image_id: int) -> list[Record]:
 def _to_bool(masks: Any) -> np.ndarray:
     values = masks.cpu().numpy()
     return values if values.dtype == bool else values > 0.5
-
-
-def _with_category_ids(records: list[Record], category_ids: list[int]) -> list[Record]:
-    """Return the records with the category ids of the dataset."""
-    for record in records:
-        index = record["category_id"]
-        if not 0 <= index < len(category_ids):
-            raise ValueError(
-                f"ImageAmodalEvaluator: expected class indices below {len(category_ids)}, the "
-                f"number of categories of the dataset, got {index} in image "
-                f"{record['image_id']}; does the model's NUM_CLASSES fit the dataset?"
-            )
-    return [{**record, "category_id": category_ids[record["category_id"]]} for record in records]

@@ -8,10 +8,8 @@ looks wrong becomes a note. Masks reach the C code only after their runs were ch
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from amodal2.structures.image_json import (
 )
 from amodal2.structures.mask_checks import Problem
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import BOX_FORM, is_box, is_number, read_json
 
 KINDS = {"amodal": AMODAL_SEGM, "visible": VISIBLE_SEGM}
 """Kind of mask -> key of the records."""
@@ -44,12 +43,7 @@ def load_record_lists(paths: Iterable[str | Path]) -> list[Any]:
     """
     records: list[Any] = []
     for path in map(Path, paths):
-        try:
-            content = json.loads(path.read_bytes())
-        except ValueError as error:
-            raise AnnotationError(
-                f"load_record_lists: expected JSON, got {error}", file=path
-            ) from error
+        content = read_json(path, "load_record_lists")
         if not isinstance(content, list):
             raise AnnotationError(
                 f"load_record_lists: expected a list of records, got {type(content).__name__}",
@@ -128,8 +122,8 @@ def _record_problem(
                 f"{', ...' if len(known) > 10 else ''}), got {value!r}; map the ids of the model "
                 "to those of the dataset"
             )
-    if not _is_finite(record.get("score")):
-        return "score", f"expected a finite number, got {record.get('score')!r}"
+    if not is_number(record.get("score")):
+        return "score", f"expected a finite number, got {record.get('score')!r:.80}"
     for key in present:
         if key not in record:
             return key, (
@@ -138,15 +132,9 @@ def _record_problem(
             )
     for key in BOX_KEYS.values():
         box = record.get(key)
-        if box is not None and not (
-            isinstance(box, list | tuple) and len(box) == 4 and all(map(_is_finite, box))
-        ):
-            return key, f"expected a box of four finite numbers x, y, w, h, got {box!r:.80}"
+        if box is not None and not is_box(box):
+            return key, f"expected {BOX_FORM}, got {box!r:.80}"
     return None
-
-
-def _is_finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _notes(records: list[Record], dataset: ImageDataset) -> list[str]:

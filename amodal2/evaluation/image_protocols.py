@@ -81,6 +81,7 @@ def evaluate_images(
     protocol: str = "coco",
     options: ImageOptions | None = None,
     file: str | Path | None = None,
+    details: bool = True,
 ) -> ImageReport:
     """Score predicted objects.
 
@@ -93,6 +94,8 @@ def evaluate_images(
         protocol: a name of :data:`PROTOCOLS`.
         options: choices beyond the protocol.
         file: where the predictions come from, for the messages.
+        details: keep what the numbers come from (``report.samplers``: the IoU of all pairs) for
+            comparisons and charts.
 
     Returns:
         ImageReport: fractions, counts and notes.
@@ -112,7 +115,7 @@ def evaluate_images(
         "predictions": len(records),
     }
     report = ImageReport(protocol, {}, counts=counts, notes=notes)
-    PROTOCOLS[protocol](_Job(dataset, records, report), options or ImageOptions())
+    PROTOCOLS[protocol](_Job(dataset, records, report, details), options or ImageOptions())
     for note in report.notes:
         logger.warning(note)
     return report
@@ -123,6 +126,7 @@ class _Job:
     dataset: ImageDataset
     records: list[Record]
     report: ImageReport
+    details: bool
 
     def task(self, name: str, region: Region, rules: Rules) -> ImageTask | None:
         """Prepare a row, or list it as absent."""
@@ -145,7 +149,9 @@ class _Job:
     def keep(
         self, row: str, task: ImageTask, ignore: np.ndarray | None = None, *, part: bool = False
     ) -> None:
-        """Store what the numbers of a row come from."""
+        """Store what the numbers of a row come from, if that is wanted."""
+        if not self.details:
+            return
         report, images = self.report, sorted(image["id"] for image in self.dataset.images)
         report.samplers[report.protocol, row] = image_details(task, images, ignore, part)
 

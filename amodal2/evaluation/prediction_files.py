@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.frames import VIDEO_SUFFIXES
+from amodal2.utils.json_input import is_id, is_text, read_json
 
 TRACKS_FILE = "tracks.json"
 """Name of the demo's track files, looked for in folders."""
@@ -111,12 +111,7 @@ def _find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _parse(file: Path) -> Any:
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(
-            f"load_video_predictions: expected JSON, got {error}", file=file
-        ) from error
+    content = read_json(file, "load_video_predictions")
     if isinstance(content, list):
         return content
     for key in ("videos", "categories", "annotations"):
@@ -141,11 +136,12 @@ def _check_entry(entry: Any, place: str, ids: tuple[str, ...], file: Path) -> No
         )
     problem = None
     for key in ids:
-        if type(entry.get(key)) is not int:
+        if not is_id(entry.get(key)):
             problem = f"an integer {key}, got {entry.get(key)!r:.80}", key
-    if place.startswith("videos") and not isinstance(entry.get("file_name"), str):
+    if place.startswith("videos"):
         names = entry.get("file_names")
-        if not isinstance(names, list) or not names or not isinstance(names[0], str):
+        first = names[0] if isinstance(names, list) and names else None
+        if not is_text(first if entry.get("file_name") is None else entry["file_name"]):
             problem = "a file_name or a list of file_names, got neither", "file_name"
     if problem is not None:
         raise AnnotationError(
@@ -159,8 +155,9 @@ def _match_videos(
     known: dict[str, list[int]] = {}
     for video in dataset.videos:
         known.setdefault(video_name(video), []).append(video["id"])
-    matched = {}
+    matched: dict[int, int] = {}
     for entry in entries:
+        _refuse_second(entry, matched, "video", file)
         name = video_name(entry)
         candidates = known.get(name, [])
         if len(candidates) != 1:
@@ -181,8 +178,9 @@ def _match_categories(
     entries: list[dict[str, Any]], dataset: VideoDataset, file: Path
 ) -> dict[int, int]:
     known = {category["name"]: category["id"] for category in dataset.categories}
-    matched = {}
+    matched: dict[int, int] = {}
     for entry in entries:
+        _refuse_second(entry, matched, "category", file)
         if not isinstance(entry.get("name"), str) or entry["name"] not in known:
             raise AnnotationError(
                 f"load_video_predictions: expected categories among {sorted(known)}, got "
@@ -192,3 +190,12 @@ def _match_categories(
             )
         matched[entry["id"]] = known[entry["name"]]
     return matched
+
+
+def _refuse_second(entry: dict[str, Any], matched: dict[int, int], kind: str, file: Path) -> None:
+    if entry["id"] in matched:
+        raise AnnotationError(
+            f"load_video_predictions: expected unique {kind} ids, got {entry['id']} twice",
+            file=file,
+            key="id",
+        )

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY, Problem, normalise_masks
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import is_number
 
 MASK_KEYS = {"visible": VISIBLE_KEY, "amodal": AMODAL_KEY}
 """Kind of mask -> key of the records."""
@@ -99,8 +99,8 @@ def _record_problem(record: Any, known_ids: Mapping[str, Collection[int]]) -> Pr
         value = record.get(key)
         if value is None and key == "amodal_score":
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            return key, f"expected a finite number, got {value!r}"
+        if not is_number(value):
+            return key, f"expected a finite number, got {value!r:.80}"
     return None
 
 

@@ -7,10 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import MetadataCatalog
-from detectron2.evaluation import DatasetEvaluator
-from detectron2.utils import comm
-
+from amodal2.evaluation.collecting import CollectingEvaluator
 from amodal2.evaluation.report import TRACKING_COLUMNS, VideoReport
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.track import VideoPrediction
@@ -24,11 +21,12 @@ PREDICTIONS_FILE = "video_predictions.json"
 REPORT_FILE = "video_report.json"
 
 
-class VideoAmodalEvaluator(DatasetEvaluator):
+class VideoAmodalEvaluator(CollectingEvaluator[VideoPrediction]):
     """Collects predicted tracks over all ranks and scores them by tube AP, HOTA and the like.
 
     The annotation file comes from the metadata of the dataset (``json_file``). After
-    :meth:`evaluate`, ``report`` holds the full result on the main process; ``options`` are those of
+    :meth:`evaluate`, ``report`` holds all numbers on the main process, but not what they come from;
+    ``options`` are those of
     :func:`amodal2.evaluation.video_tracks.evaluate_video_tracks`.
     """
 
@@ -57,25 +55,19 @@ class VideoAmodalEvaluator(DatasetEvaluator):
         Raises:
             ValueError: if the dataset's metadata name no annotation file.
         """
-        self._json_file = MetadataCatalog.get(dataset_name).get("json_file")
-        if self._json_file is None:
-            raise ValueError(
-                f"VideoAmodalEvaluator: expected dataset {dataset_name!r} with json_file in its "
-                "metadata, got none; register it with register_video_amodal_instances"
-            )
-        self._output_dir = None if output_dir is None else Path(output_dir)
-        self._distributed = distributed
+        super().__init__(
+            dataset_name, output_dir, distributed, register="register_video_amodal_instances"
+        )
         self.options: dict[str, Any] = {
             "metrics": tuple(metrics),
             "boxes": boxes,
             "score_threshold": score_threshold,
         }
-        self._predictions: dict[int, VideoPrediction] = {}
         self.report: VideoReport | None = None
 
     def reset(self) -> None:
         """Forget all predictions."""
-        self._predictions = {}
+        super().reset()
         self.report = None
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
@@ -115,50 +107,23 @@ class VideoAmodalEvaluator(DatasetEvaluator):
         if predictions is None:
             return OrderedDict()
         dataset = read_video_json(self._json_file)
-        records = self._to_records(predictions, [entry["id"] for entry in dataset.categories])
+        found = [record for one in predictions for record in one.to_annotations()]
+        records = self._with_category_ids(found, dataset.categories, "video")
         if self._output_dir is not None:
             write_json(self._output_dir / PREDICTIONS_FILE, records)
         if not dataset.annotations:
             logger.warning("%s has no annotations: nothing to score", self._json_file)
             return OrderedDict()
-        self.report = evaluate_video_tracks(dataset, records, occlusion_bins=True, **self.options)
+        self.report = evaluate_video_tracks(
+            dataset, records, occlusion_bins=True, details=False, **self.options
+        )
         if self._output_dir is not None:
             self.report.to_json(self._output_dir / REPORT_FILE)
         logger.info("Tracks of %s:\n%s", self._json_file, self.report)
         results = OrderedDict((name, row.percent()) for name, row in self.report.rows.items())
         for name, tracking in self.report.tracking.items():
-            found = tracking.percent()
+            percent = tracking.percent()
             results.setdefault(name, {}).update(
-                {column: found[column] for column in TRACKING_COLUMNS if column in found}
+                {column: percent[column] for column in TRACKING_COLUMNS if column in percent}
             )
         return results
-
-    def _gather(self) -> dict[int, VideoPrediction] | None:
-        """Return all ranks' predictions by ascending video id; None except on the main process."""
-        merged = self._predictions
-        if self._distributed:
-            comm.synchronize()
-            parts = comm.gather(self._predictions, dst=0)
-            if not comm.is_main_process():
-                return None
-            merged = {}
-            for part in parts:
-                merged.update(part)
-        return {video_id: merged[video_id] for video_id in sorted(merged)}
-
-    @staticmethod
-    def _to_records(
-        predictions: dict[int, VideoPrediction], category_ids: list[int]
-    ) -> list[dict[str, Any]]:
-        """Turn tracks into prediction records with the category ids of the dataset."""
-        records = [record for one in predictions.values() for record in one.to_annotations()]
-        for record in records:
-            index = record["category_id"]
-            if not 0 <= index < len(category_ids):
-                raise ValueError(
-                    f"VideoAmodalEvaluator: expected class indices below {len(category_ids)}, the "
-                    f"number of categories of the dataset, got {index} in video "
-                    f"{record['video_id']}; does the model's NUM_CLASSES fit the dataset?"
-                )
-            record["category_id"] = category_ids[index]
-        return records

@@ -63,6 +63,7 @@ def evaluate_video_tracks(
     visible_as_amodal: bool = False,
     boxes: bool = False,
     score_threshold: float | None = None,
+    details: bool = True,
 ) -> VideoReport:
     """Score predicted tracks.
 
@@ -83,6 +84,8 @@ def evaluate_video_tracks(
         boxes: add ``amodal_box``: amodal boxes, those in ``amodal_bboxes`` (in and outside the
             frame) or else the tight ones of the masks.
         score_threshold: lowest score of the predictions that count for tracking metrics.
+        details: keep what the numbers come from (``report.samplers``: the IoU of all pairs) for
+            comparisons and charts.
 
     Returns:
         VideoReport: fractions, counts and notes.
@@ -110,6 +113,8 @@ def evaluate_video_tracks(
         if class_agnostic and job.name != "visible_as_amodal":
             pairing.class_agnostic = True
             _score(report, job, pairing, metrics, {}, score_threshold)
+        if not details:
+            report.samplers.clear()
     for note in report.notes:
         logger.warning(note)
     return report

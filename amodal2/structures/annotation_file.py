@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from amodal2.structures.mask_checks import Problem
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import is_id, is_text, read_json
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -28,10 +28,7 @@ def parse_annotations(path: str | Path, lists: Sequence[str], reader: str) -> di
     Raises:
         AnnotationError: if it is no JSON or a list is missing.
     """
-    try:
-        data = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"{reader}: expected JSON, got {error}", file=path) from error
+    data = read_json(path, reader)
     for key in lists:
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             names = f"{', '.join(lists[:-1])} and {lists[-1]}"
@@ -76,7 +73,7 @@ class EntryChecks:
             if not isinstance(entry, dict):
                 problem: Problem | None = (kind, f"expected an object, got {entry!r:.80}")
                 entry = {}
-            elif type(entry.get("id")) is not int:
+            elif not is_id(entry.get("id")):
                 got = entry.get("id")
                 problem = ("id", f"expected an integer id in {kind} number {position}, got {got!r}")
             elif entry["id"] in seen:
@@ -89,6 +86,30 @@ class EntryChecks:
             seen.add(entry["id"])
             kept.append(entry)
         return kept
+
+    def keep_categories(self, entries: list[Any]) -> list[dict[str, Any]]:
+        """Return the categories that have an id and a name of their own.
+
+        Results are reported, and predictions matched, by these names.
+
+        Args:
+            entries: of the file.
+
+        Raises:
+            AnnotationError: as :meth:`keep`.
+        """
+        names: set[str] = set()
+
+        def problem_of(category: dict[str, Any]) -> Problem | None:
+            name = category.get("name")
+            if not isinstance(name, str) or not is_text(name):
+                return "name", f"expected a category name, got {name!r:.80}"
+            if name in names:
+                return "name", f"expected unique category names, got {name!r:.80} twice"
+            names.add(name)
+            return None
+
+        return self.keep(entries, problem_of, "category")
 
     def reject(self, kind: str, entry: dict[str, Any], problem: Problem) -> None:
         """Stop at an invalid entry, or count it.
@@ -109,14 +130,3 @@ class EntryChecks:
             raise AnnotationError(f"{self._reader}: {text}", file=self.file, key=key, **places)
         self.skipped += 1
         logger.debug("%s: left out %s %s, key %s: %s", self.file, kind, entry.get("id"), key, text)
-
-
-def category_problem(category: dict[str, Any]) -> Problem | None:
-    """Return the problem of a category entry, None if it has a name.
-
-    Args:
-        category: an entry with an id.
-    """
-    if not isinstance(category.get("name"), str):
-        return "name", f"expected a category name, got {category.get('name')!r}"
-    return None

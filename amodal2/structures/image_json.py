@@ -14,17 +14,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from amodal2.structures.annotation_file import EntryChecks, category_problem, parse_annotations
-from amodal2.structures.mask_checks import Problem
+from amodal2.structures.annotation_file import EntryChecks, parse_annotations
+from amodal2.structures.mask_checks import Problem, size_problem
 from amodal2.structures.rle import RLE, rle_areas, rle_box, to_rle
 from amodal2.structures.rle_runs import contained, find_invalid_counts
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import BOX_FORM, LARGEST_AREA, is_box, is_number, is_text
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -117,7 +117,9 @@ def read_image_json(
     for text, count in dataset.warnings.items():
         if strict:
             raise AnnotationError(
-                f"read_image_json: {text}: {count} cases in strict mode", file=path
+                f"read_image_json: expected nothing doubtful, got {text}: {count} cases in "
+                "strict mode",
+                file=path,
             )
         logger.warning("%s: %s: %d cases", path, text, count)
     if dataset.skipped:
@@ -172,7 +174,7 @@ class _Reader(EntryChecks):
 
     def read(self, data: dict[str, Any]) -> ImageDataset:
         """Check everything, categories and images before the objects that refer to them."""
-        categories = self.keep(data["categories"], category_problem, "category")
+        categories = self.keep_categories(data["categories"])
         images = self.keep(data["images"], _image_problem, "image")
         by_id = {image["id"]: image for image in images}
         known = {category["id"] for category in categories}
@@ -200,12 +202,9 @@ class _Reader(EntryChecks):
 
 
 def _image_problem(image: dict[str, Any]) -> Problem | None:
-    for key in ("height", "width"):
-        if type(image.get(key)) is not int or image[key] < 1:
-            return key, f"expected pixels above 0, got {image.get(key)!r}"
-    if not isinstance(image.get("file_name"), str):
-        return "file_name", f"expected the path of the image, got {image.get('file_name')!r}"
-    return None
+    if not is_text(image.get("file_name")):
+        return "file_name", f"expected the path of the image, got {image.get('file_name')!r:.80}"
+    return size_problem(image)
 
 
 def _object_problem(
@@ -223,24 +222,22 @@ def _object_problem(
             record[key] = record[names[0]]
     if AMODAL_SEGM not in record and VISIBLE_SEGM not in record:
         return AMODAL_SEGM, f"expected '{AMODAL_SEGM}' or '{VISIBLE_SEGM}', got neither"
-    if record.setdefault("iscrowd", 0) not in (0, 1):
-        return "iscrowd", f"expected 0 or 1, got {record['iscrowd']!r}"
+    for key in ("iscrowd", "isStuff"):
+        if record.get(key, 0) not in (0, 1):
+            return key, f"expected 0 or 1, got {record[key]!r:.80}"
+    record.setdefault("iscrowd", 0)
     record["iscrowd"] = int(record["iscrowd"])
     for key in ("amodal_bbox", "visible_bbox"):
         box = record.get(key)
-        if box is not None and not (
-            isinstance(box, list) and len(box) == 4 and all(_is_number(value) for value in box)
-        ):
-            return key, f"expected a box of four finite numbers x, y, w, h, got {box!r:.80}"
+        if box is not None and not is_box(box):
+            return key, f"expected {BOX_FORM}, got {box!r:.80}"
     for key in ("amodal_area", "visible_area", "occlusion_rate"):
         value = record.get(key)
-        if value is not None and not _is_number(value):
+        if value is not None and not is_number(value):
             return key, f"expected a finite number, got {value!r:.80}"
+        if value is not None and key != "occlusion_rate" and not 0 <= value <= LARGEST_AREA:
+            return key, f"expected an area of 0 to {LARGEST_AREA:g} pixels, got {value!r:.80}"
     return None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def _fill_in(objects: list[dict[str, Any]]) -> None:

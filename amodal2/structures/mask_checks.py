@@ -18,6 +18,24 @@ AMODAL_KEY = "amodal_segmentations"
 Problem = tuple[str, str]
 """Key of a record, and what was expected and found there."""
 
+LARGEST_IMAGE = 2**31 - 1
+"""Pixels of the largest image: pycocotools keeps runs in 32 bits."""
+
+
+def size_problem(entry: dict[str, Any]) -> Problem | None:
+    """Return the problem of ``height`` and ``width``, None if they are good.
+
+    Args:
+        entry: of an image or a video.
+    """
+    for key in ("height", "width"):
+        if type(entry.get(key)) is not int or entry[key] < 1:
+            return key, f"expected pixels above 0, got {entry.get(key)!r:.80}"
+    pixels = entry["height"] * entry["width"]
+    if pixels > LARGEST_IMAGE:
+        return "height", f"expected at most {LARGEST_IMAGE} pixels (height x width), got {pixels}"
+    return None
+
 
 def normalise_masks(
     tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]

@@ -22,6 +22,9 @@ from amodal2.structures.rle_runs import find_invalid_counts
 # pycocotools 2.0.11 keeps the number of masks of one call to ``area`` in eight bits.
 _AREA_BATCH = 255
 
+# The C code keeps every pixel of an outline, five times as fine, and does not check its numbers.
+_LONGEST_OUTLINE = 1 << 22
+
 RLE = dict[str, Any]
 """``{"size": [H, W], "counts": str}``."""
 
@@ -194,14 +197,40 @@ def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int
     if not polygons:
         raise ValueError("polygons_to_rle: expected at least one polygon, got none")
     for polygon in polygons:
-        values = np.asarray(polygon, dtype=np.float64) if _is_numbers(polygon) else None
-        if values is None or len(values) < 6 or len(values) % 2 or not np.isfinite(values).all():
+        values = _coordinates(polygon)
+        if values is None or len(values) < 6 or len(values) % 2:
             raise ValueError(
                 "polygons_to_rle: expected polygons as flat lists of an even number of at least 6 "
                 f"finite coordinates, got {polygon!r:.80}"
             )
+        far = np.abs(values).max()
+        # No outline is longer than that, which is quick to see.
+        if 2 * far * len(values) > _LONGEST_OUTLINE < max(far, _outline(values)):
+            raise ValueError(
+                "polygons_to_rle: expected polygons with coordinates and an outline below "
+                f"{_LONGEST_OUTLINE} pixels, got {polygon!r:.80}"
+            )
     parts = coco_mask.frPyObjects([list(polygon) for polygon in polygons], height, width)
     return _as_text(coco_mask.merge(parts))
+
+
+def _outline(values: np.ndarray) -> float:
+    """Return the length of an outline, the sum of the steps in x and in y."""
+    points = values.reshape(-1, 2)
+    return float(np.abs(points - np.roll(points, 1, axis=0)).sum())
+
+
+def _coordinates(polygon: Any) -> np.ndarray | None:
+    """Return the numbers of a polygon, None if it is anything else."""
+    if not isinstance(polygon, Sequence) or isinstance(polygon, str):
+        return None
+    if not all(isinstance(v, int | float) and not isinstance(v, bool) for v in polygon):
+        return None
+    try:
+        values = np.asarray(polygon, dtype=np.float64)
+    except OverflowError:
+        return None
+    return values if np.isfinite(values).all() else None
 
 
 def to_rle(segmentation: Any, height: int, width: int) -> RLE:
@@ -261,14 +290,8 @@ def _structure_problem(rle: Any, size: tuple[int, int]) -> str | None:
 
 
 def _list_problem(counts: list[Any], size: tuple[int, int]) -> str | None:
-    if not all(isinstance(run, int) and run >= 0 for run in counts):
+    if not all(type(run) is int and run >= 0 for run in counts):
         return "expected RLE counts as non-negative integers, got other values"
     if sum(counts) != size[0] * size[1]:
         return f"expected RLE runs that sum to {size[0] * size[1]} pixels, got {sum(counts)}"
     return None
-
-
-def _is_numbers(values: Any) -> bool:
-    return isinstance(values, Sequence) and all(
-        isinstance(value, int | float) and not isinstance(value, bool) for value in values
-    )

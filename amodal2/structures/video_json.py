@@ -13,19 +13,20 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from amodal2.structures.annotation_file import EntryChecks, category_problem, parse_annotations
+from amodal2.structures.annotation_file import EntryChecks, parse_annotations
 from amodal2.structures.mask_checks import (
     AMODAL_KEY,
     VISIBLE_KEY,
     Problem,
     count_doubts,
     normalise_masks,
+    size_problem,
 )
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import BOX_FORM, LARGEST_AREA, is_box, is_number, is_text
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
@@ -102,7 +103,9 @@ def read_video_json(
     for text, count in dataset.warnings.items():
         if strict:
             raise AnnotationError(
-                f"read_video_json: {text}: {count} cases in strict mode", file=path
+                f"read_video_json: expected nothing doubtful, got {text}: {count} cases in "
+                "strict mode",
+                file=path,
             )
         logger.warning("%s: %s: %d cases", path, text, count)
     if dataset.skipped:
@@ -115,7 +118,7 @@ class _Reader(EntryChecks):
 
     def read(self, data: dict[str, Any]) -> VideoDataset:
         """Check everything, categories and videos before the tracks that refer to them."""
-        categories = self.keep(data["categories"], category_problem, "category")
+        categories = self.keep_categories(data["categories"])
         videos = self.keep(data["videos"], _video_problem, "video")
         by_id = {video["id"]: video for video in videos}
         known = {category["id"] for category in categories}
@@ -148,14 +151,16 @@ def _is_int(value: Any) -> bool:
 
 def _video_problem(video: dict[str, Any]) -> Problem | None:
     """Check a video entry and fill in ``length``."""
-    for key in ("height", "width"):
-        if not _is_int(video.get(key)) or video[key] < 1:
-            return key, f"expected pixels above 0, got {video.get(key)!r}"
-    names = video.get("file_names")
-    if names is None and not isinstance(video.get("file_name"), str):
+    problem = size_problem(video)
+    if problem is not None:
+        return problem
+    names, name = video.get("file_names"), video.get("file_name")
+    if names is None and name is None:
         return "file_names", "expected 'file_names' (frames) or 'file_name' (a video), got neither"
+    if name is not None and not is_text(name):
+        return "file_name", f"expected the path of the video, got {name!r:.80}"
     if names is not None:
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        if not isinstance(names, list) or not all(map(is_text, names)):
             return "file_names", f"expected a list of paths, got {names!r:.80}"
         video.setdefault("length", len(names))
     if not _is_int(video.get("length")) or video["length"] < 1:
@@ -176,6 +181,7 @@ def _track_problem(
         return "category_id", f"expected one of the category ids {sorted(categories)}, got {got!r}"
     if track.setdefault("iscrowd", 0) not in (0, 1):
         return "iscrowd", f"expected 0 or 1, got {track['iscrowd']!r}"
+    track["iscrowd"] = int(track["iscrowd"])
     length = videos[track["video_id"]]["length"]
     if track.get(AMODAL_KEY) is None:
         track.pop(AMODAL_KEY, None)
@@ -217,15 +223,13 @@ def _gap_problem(track: dict[str, Any]) -> Problem | None:
 
 def _value_problem(key: str, value: Any) -> str | None:
     """Tell what is wrong with a box, an area or a rate."""
-    if not key.endswith("bboxes"):
-        return None if _is_number(value) else f"expected a finite number, got {value!r:.80}"
-    if isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)):
-        return None
-    return f"expected a box of four finite numbers x, y, w, h, got {value!r:.80}"
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and isfinite(value)
+    if key.endswith("bboxes"):
+        return None if is_box(value) else f"expected {BOX_FORM}, got {value!r:.80}"
+    if not is_number(value):
+        return f"expected a finite number, got {value!r:.80}"
+    if key.endswith("areas") and not 0 <= value <= LARGEST_AREA:
+        return f"expected an area of 0 to {LARGEST_AREA:g} pixels, got {value!r:.80}"
+    return None
 
 
 def _missing_value_problem(track: dict[str, Any]) -> Problem | None:

@@ -99,7 +99,7 @@ def test_config_zero_shot_evaluates_what_was_trained_on_sailvos(backbone: str) -
     zero_shot = load(folder / f"a2vis_{backbone}_ovis.yaml")
     assert Path(zero_shot.MODEL.WEIGHTS) == Path(trained.OUTPUT_DIR) / "model_final.pth"
     assert zero_shot.DATASETS.TRAIN == trained.DATASETS.TRAIN
-    assert zero_shot.DATASETS.TEST == ("ovis_personcar_train",)
+    assert zero_shot.DATASETS.TEST == ("ovis_personcar_visible_train",)
     trained.MODEL.SEM_SEG_HEAD.NUM_CLASSES = 2
     for name in ("BACKBONE", "RESNETS", "SWIN", "SEM_SEG_HEAD", "MASK_FORMER", "VITA", "A2VIS"):
         assert zero_shot.MODEL[name] == trained.MODEL[name]

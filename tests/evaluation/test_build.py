@@ -6,6 +6,8 @@ from detectron2.data import MetadataCatalog
 from amodal2.config import get_cfg
 from amodal2.evaluation.build import EVALUATORS, build_evaluator
 from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
+from tests.structures.toy_images import image_content, thing
+from tests.structures.toy_videos import write
 
 NAME = "toy_v1_amodal_build"
 
@@ -33,6 +35,26 @@ def test_build_evaluator_config_chooses_the_metrics(metadata):
         "boxes": True,
         "score_threshold": 0.3,
     }
+
+
+def test_build_evaluator_config_chooses_the_image_protocol(tmp_path):
+    path = write(tmp_path, image_content(thing(1)))
+    MetadataCatalog.get(NAME).set(json_file=str(path), evaluator_type="coco_amodal")
+    try:
+        cfg = get_cfg()
+        evaluator = build_evaluator(cfg, NAME)
+        assert {"amodal/cocoa/none", "amodal"} <= set(evaluator.evaluate())
+        cfg.TEST.AMODAL.IMAGE_OCCLUSION = ("a2vis",)
+        rows = set(build_evaluator(cfg, NAME).evaluate())
+        assert "amodal/a2vis/lt50" in rows
+        assert not any("cocoa" in row for row in rows)
+        cfg.TEST.AMODAL.IMAGE_PROTOCOL = "kins"
+        assert list(build_evaluator(cfg, NAME).evaluate()) == ["Det", "Amodal", "Inmodal"]
+        cfg.TEST.AMODAL.IMAGE_PROTOCOL = "lvis"
+        with pytest.raises(ValueError, match=r"protocol of .*coco.*got 'lvis'"):
+            build_evaluator(cfg, NAME)
+    finally:
+        MetadataCatalog.pop(NAME)
 
 
 def test_build_evaluator_unknown_type_names_the_known_ones(metadata):

@@ -64,6 +64,7 @@ def test_image_amodal_evaluator_perfect_objects_score_100(name, tmp_path):
     assert [(r["image_id"], r["category_id"]) for r in records] == [(1, FISH), (2, CRAB)]
     assert records[0]["bbox"] == [0, 0, 10, 4]
     assert json.loads((tmp_path / "out" / REPORT_FILE).read_text()) == evaluator.report.to_dict()
+    assert evaluator.report.samplers == {}  # the IoU of all pairs would stay in memory
     assert "image,coco,amodal,mean,,AP," in (tmp_path / "out" / TABLE_FILE).read_text()
 
 

@@ -143,3 +143,24 @@ def test_load_video_predictions_absent_path_or_empty_folder_raises(tmp_path, tru
 )
 def test_video_name_is_stem_or_folder(entry, name):
     assert video_name(entry) == name
+
+
+@pytest.mark.parametrize("kind", ["videos", "categories"])
+def test_load_video_predictions_id_twice_in_tracks_file_raises(tmp_path, truth, kind):
+    """The second entry would take the tracks of the first one."""
+    path = tracks_file(tmp_path / "out", "clip1.mp4")
+    content = json.loads(path.read_text())
+    second = {"videos": {"file_name": "clip2.mp4"}, "categories": {"name": "crab"}}[kind]
+    content[kind] = [content[kind][0], content[kind][0] | second]
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match=r"unique (video|category) ids, got \d twice"):
+        load_video_predictions([path], truth)
+
+
+def test_load_video_predictions_number_as_file_name_raises(tmp_path, truth):
+    path = tracks_file(tmp_path / "out", "clip1.mp4")
+    content = json.loads(path.read_text())
+    content["videos"][0] |= {"file_name": 5, "file_names": ["clip1/0.png"]}
+    path.write_text(json.dumps(content))
+    with pytest.raises(AnnotationError, match="a file_name or a list of file_names"):
+        load_video_predictions([path], truth)

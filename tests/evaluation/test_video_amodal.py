@@ -48,6 +48,7 @@ def test_video_amodal_evaluator_perfect_tracks_score_100(name, tmp_path):
     records = json.loads((tmp_path / "out" / PREDICTIONS_FILE).read_text())
     assert [(r["video_id"], r["category_id"]) for r in records] == [(1, FISH), (2, CRAB)]
     assert json.loads((tmp_path / "out" / REPORT_FILE).read_text()) == evaluator.report.to_dict()
+    assert evaluator.report.samplers == {}  # the IoU of all pairs would stay in memory
 
 
 def test_video_amodal_evaluator_tracking_joins_the_rows(name, tmp_path):

@@ -123,6 +123,16 @@ TRUNCATED = {"size": [*SIZE], "counts": bar(3, 7)["counts"][:-1]}
         pytest.param({"occluder_segm": [[1, 2]]}, "occluder_segm", "at least 6", id="occluder"),
         pytest.param({"amodal_bbox": [0, 0, 1]}, "amodal_bbox", "four finite numbers", id="box"),
         pytest.param({"amodal_area": "9"}, "amodal_area", "a finite number, got '9'", id="area"),
+        pytest.param({"visible_area": -1}, "visible_area", "an area of 0 to 1e", id="minus"),
+        pytest.param({"amodal_area": 1e11}, "amodal_area", "an area of 0 to 1e", id="huge-area"),
+        pytest.param({"amodal_area": 10**400}, "amodal_area", "a finite number", id="no-float"),
+        pytest.param({"amodal_bbox": [9, 9, -3, -3]}, "amodal_bbox", "w, h >= 0", id="turned"),
+        pytest.param({"amodal_bbox": [0, 0, 1e6, 1e6]}, "amodal_bbox", "1e10", id="huge-box"),
+        pytest.param({"isStuff": "1"}, "isStuff", "0 or 1, got '1'", id="stuff"),
+        pytest.param({"id": 2**63}, "id", "integer id", id="huge-id"),
+        pytest.param(
+            {"amodal_segm": [[0, 0, 1e9, 0, 1e9, 5]]}, "amodal_segm", "outline below", id="outline"
+        ),
     ],
 )
 def test_read_image_json_broken_object_is_named_or_skipped(tmp_path, keys, key, text):
@@ -148,6 +158,10 @@ def test_read_image_json_object_without_masks_is_refused(tmp_path):
         ("images", "height", 0, "pixels above 0, got 0"),
         ("images", "file_name", None, "path of the image, got None"),
         ("categories", "name", 3, "a category name, got 3"),
+        ("categories", "name", "\ud800", "a category name, got"),
+        ("categories", "name", "crab", "unique category names, got 'crab' twice"),
+        ("images", "file_name", "a\0.png", "path of the image, got"),
+        ("images", "height", 2**30, "at most 2147483647 pixels"),
     ],
 )
 def test_read_image_json_broken_image_or_category_is_named(tmp_path, entry, key, value, text):

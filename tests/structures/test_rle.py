@@ -81,6 +81,27 @@ def test_polygons_to_rle_broken_polygon_raises(polygons):
         polygons_to_rle(polygons, 6, 9)
 
 
+@pytest.mark.parametrize(
+    "polygon",
+    [
+        [10**400, 0, 5, 0, 5, 5],
+        [0, 0, 1e9, 0, 1e9, 1],
+        [1e12, 1e12, 1e12 + 4, 1e12, 1e12, 1e12 + 4],
+        [-1e6, 0, 1e6, 0] * 3,
+    ],
+    ids=["no-float", "wide", "far", "long"],
+)
+def test_polygons_to_rle_absurd_polygon_raises(polygon):
+    """The C code would allocate gigabytes for them, or overflow."""
+    with pytest.raises(ValueError, match=r"polygons_to_rle: expected .*polygon"):
+        polygons_to_rle([polygon], 6, 9)
+
+
+def test_polygons_to_rle_outline_beyond_the_image_is_cut():
+    mask = decode_rle(polygons_to_rle([[-1000, 2, 1000, 2, 1000, 4, -1000, 4]], 6, 9))
+    assert mask.all(axis=1).tolist() == [False, False, True, True, False, False]
+
+
 GOOD = encode_mask(MASK)["counts"]
 
 

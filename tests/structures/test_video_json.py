@@ -94,6 +94,10 @@ CASES = {
     "crowd": ("iscrowd", 2, "iscrowd", "expected 0 or 1, got 2"),
     "duplicate": ("id", 1, "id", "unique annotation ids, got 1 twice"),
     "text-id": ("id", "x", "id", "expected an integer id"),
+    "minus-area": ("areas", [40, -1, 40], r"areas\[1\]", "an area of 0 to 1e"),
+    "huge-area": ("areas", [40, 10**400, 40], r"areas\[1\]", "a finite number"),
+    "turned-box": ("bboxes", [[9, 9, -9, -9]] * 3, r"bboxes\[0\]", "w, h >= 0"),
+    "huge-id": ("id", 2**63, "id", "expected an integer id"),
 }
 
 
@@ -134,6 +138,8 @@ def test_read_video_json_box_beside_no_mask_raises(tmp_path):
         ("length", "3", "number of frames"),
         ("file_names", None, "'file_name' .a video., got neither"),
         ("file_names", "a.png", "list of paths"),
+        ("file_name", 5, "path of the video, got 5"),
+        ("width", 2**30, "at most 2147483647 pixels"),
         ("id", 1, "unique video ids"),
     ],
 )

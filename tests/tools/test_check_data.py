@@ -81,3 +81,18 @@ def test_main_missing_frames_are_an_error_without_a_traceback(script, video_file
     arguments = [str(video_file), "--root", str(video_file.parent / "none"), "--sheet", "s.png"]
     assert script.main(arguments) == 1
     assert "none" in capsys.readouterr().err
+
+
+def test_main_deeply_nested_file_is_an_error_without_a_traceback(script, tmp_path, capsys):
+    file = tmp_path / "deep.json"
+    file.write_text("[" * 100_000)
+    assert script.main([str(file)]) == 1
+    assert "expected JSON, got maximum recursion depth" in capsys.readouterr().err
+
+
+def test_main_endless_video_without_tracks_is_no_endless_search(script, tmp_path, capsys):
+    video = {"id": 1, "height": 4, "width": 4, "length": 10**12, "file_name": "missing.mp4"}
+    file = tmp_path / "long.json"
+    file.write_text(json.dumps({"videos": [video], "categories": [], "annotations": []}))
+    assert script.main([str(file), "--sheet", str(tmp_path / "sheet.png")]) == 1
+    assert "missing.mp4" in capsys.readouterr().err

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
+from amodal2.data.datasets.catalog import register_dataset
 from amodal2.data.datasets.categories import store_categories
 from amodal2.structures.image_json import AMODAL_SEGM, ImageDataset, read_image_json
 
@@ -74,15 +74,18 @@ def register_amodal_coco_instances(
         categories: category id -> name where they are known beforehand, so that the metadata have
             the class names without the file; a file with others is refused.
         skip_invalid: leave invalid records out instead of stopping.
+
+    Raises:
+        ValueError: if the name is taken.
     """
-    DatasetCatalog.register(
-        name, lambda: load_amodal_coco_json(json_file, root, name, skip_invalid=skip_invalid)
+    register_dataset(
+        name,
+        lambda: load_amodal_coco_json(json_file, root, name, skip_invalid=skip_invalid),
+        json_file,
+        categories=categories,
+        image_root=str(root),
+        evaluator_type=EVALUATOR_TYPE,
     )
-    MetadataCatalog.get(name).set(
-        json_file=str(json_file), image_root=str(root), evaluator_type=EVALUATOR_TYPE
-    )
-    if categories is not None:
-        store_categories(name, categories, json_file)
 
 
 def _to_dicts(dataset: ImageDataset, root: str) -> list[dict[str, Any]]:

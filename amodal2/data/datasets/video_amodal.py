@@ -9,8 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from detectron2.data import DatasetCatalog, MetadataCatalog
-
+from amodal2.data.datasets.catalog import register_dataset
 from amodal2.data.datasets.categories import store_categories
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.video_json import VideoDataset, read_video_json
@@ -77,15 +76,18 @@ def register_video_amodal_instances(
         categories: category id -> name where they are known beforehand, so that the metadata have
             the class names without the file; a file with others is refused.
         skip_invalid: leave invalid records out instead of stopping.
+
+    Raises:
+        ValueError: if the name is taken.
     """
-    DatasetCatalog.register(
-        name, lambda: load_video_amodal_json(json_file, root, name, skip_invalid=skip_invalid)
+    register_dataset(
+        name,
+        lambda: load_video_amodal_json(json_file, root, name, skip_invalid=skip_invalid),
+        json_file,
+        categories=categories,
+        root=str(root),
+        evaluator_type=EVALUATOR_TYPE,
     )
-    MetadataCatalog.get(name).set(
-        json_file=str(json_file), root=str(root), evaluator_type=EVALUATOR_TYPE
-    )
-    if categories is not None:
-        store_categories(name, categories, json_file)
 
 
 def _to_dicts(dataset: VideoDataset, root: str, id_map: dict[int, int]) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ predictions refer to them; tracks are numbered from 1.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 from amodal2.structures.rle import RLE, rle_area, rle_box
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.files import write_json
+from amodal2.utils.json_input import LARGEST_AREA, is_number
 
 _LISTS = (
     "segmentations",
@@ -202,14 +202,13 @@ def read_box(value: Any, key: str, **place: Any) -> Box:
         tuple: four floats.
 
     Raises:
-        AnnotationError: if it is not four finite numbers.
+        AnnotationError: if it is not four finite numbers, or of an absurd area.
     """
-    numbers = isinstance(value, list) and all(
-        isinstance(side, int | float) and not isinstance(side, bool) for side in value
-    )
-    if not numbers or len(value) != 4 or not all(map(math.isfinite, value)):
+    numbers = isinstance(value, list) and len(value) == 4 and all(map(is_number, value))
+    if not numbers or abs(value[2] * value[3]) > LARGEST_AREA:
         raise AnnotationError(
-            f"read_box: expected a box of 4 finite numbers x, y, w, h, got {value!r:.80}",
+            "read_box: expected a box of 4 finite numbers x, y, w, h with an area of at most "
+            f"{LARGEST_AREA:g}, got {value!r:.80}",
             key=key,
             **place,
         )

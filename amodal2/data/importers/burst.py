@@ -7,13 +7,13 @@ A file (``{train,val,test}.json`` and the copies in TAO-Amodal) has ``sequences`
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from amodal2.structures.rle import RLE, to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import is_text, read_json
 
 
 @dataclass
@@ -56,8 +56,16 @@ class BurstMasks:
         masks: dict[str, dict[int, RLE]] = {}
         images = zip(entry["annotated_image_paths"], entry["segmentations"], strict=True)
         for frame, (path, objects) in enumerate(images):
+            place = f"{key}: segmentations[{frame}]"
+            strange = [track for track in objects if not (track.isascii() and track.isdecimal())]
+            if strange or max(map(len, objects), default=0) > 9:
+                raise AnnotationError(
+                    f"read_burst: expected numbers of tracks, got {list(objects)!r:.80}",
+                    file=self.file,
+                    key=place,
+                )
             masks[Path(path).name] = {
-                int(track): self._mask(found, size, f"{key}: segmentations[{frame}].{track}")
+                int(track): self._mask(found, size, f"{place}.{track}")
                 for track, found in objects.items()
             }
         return masks
@@ -90,10 +98,7 @@ def read_burst(path: str | Path) -> BurstMasks:
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"read_burst: expected a JSON file, got no such file {file}")
-    try:
-        data = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_burst: expected JSON, got {error}", file=file) from error
+    data = read_json(file, "read_burst")
     sequences = data.get("sequences") if isinstance(data, dict) else None
     if not isinstance(sequences, list):
         raise AnnotationError(
@@ -106,6 +111,16 @@ def read_burst(path: str | Path) -> BurstMasks:
         if missing:
             raise AnnotationError(
                 f"read_burst: expected a sequence with {', '.join(needed)}, got none of {missing}",
+                file=file,
+                key=f"sequences[{index}]",
+            )
+        paths, objects = entry["annotated_image_paths"], entry["segmentations"]
+        if not (isinstance(paths, list) and all(map(is_text, paths))) or not (
+            isinstance(objects, list) and all(isinstance(one, dict) for one in objects)
+        ):
+            raise AnnotationError(
+                "read_burst: expected a list of paths and a list of objects by track, got "
+                f"{paths!r:.40} and {objects!r:.40}",
                 file=file,
                 key=f"sequences[{index}]",
             )

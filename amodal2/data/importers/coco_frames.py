@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from amodal2.data.importers.flat_coco import check_images, parse_categories
 from amodal2.data.importers.video_import import SourceVideo
 from amodal2.structures.annotation_file import parse_annotations
 from amodal2.structures.rle import to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import check_entries, is_id, is_text
 
 MASK_KEYS = {
     "amodal": ("amodal_segm", "a_segm"),
@@ -75,7 +77,10 @@ class _Reader:
 
     def __init__(self, path: Path, data: dict[str, Any]) -> None:
         self.path, self.data = path, data
-        self.names = {entry["id"]: entry["name"] for entry in data["categories"]}
+        self.names = parse_categories(data, "read_coco_frames", path)
+        check_images(data["images"], "read_coco_frames", path)
+        kinds = {"image_id": int, "category_id": int}
+        check_entries(data["annotations"], kinds, "read_coco_frames", path, "annotations")
 
     def videos(self, prefix: Path) -> Iterator[SourceVideo]:
         groups: dict[Any, list[dict[str, Any]]] = {}
@@ -85,7 +90,15 @@ class _Reader:
         found = []
         for key in sorted(groups, key=lambda value: (str(type(value)), value)):
             frames = sorted(groups[key], key=lambda image: self._get(image, _FRAME_KEYS, "image"))
-            height, width = (self._get(frames[0], (name,), "image") for name in ("height", "width"))
+            height, width = frames[0]["height"], frames[0]["width"]
+            for image in frames:
+                if (image["height"], image["width"]) != (height, width):
+                    raise AnnotationError(
+                        f"read_coco_frames: expected frames of {height}x{width} (H x W) as the "
+                        f"first of the video, got {image['height']}x{image['width']}",
+                        file=self.path,
+                        image_id=image["id"],
+                    )
             names = [(prefix / image["file_name"]).as_posix() for image in frames]
             video = SourceVideo(str(key), height, width, names)
             places.update({image["id"]: (video, index) for index, image in enumerate(frames)})
@@ -96,8 +109,8 @@ class _Reader:
 
     def _add(self, annotation: dict[str, Any], places: dict[Any, tuple[SourceVideo, int]]) -> None:
         track = self._get(annotation, _TRACK_KEYS, "annotation")
-        category = self.names.get(annotation.get("category_id"))
-        if annotation.get("image_id") not in places or category is None:
+        category = self.names.get(annotation["category_id"])
+        if annotation["image_id"] not in places or category is None:
             key = "category_id" if category is None else "image_id"
             raise AnnotationError(
                 f"read_coco_frames: expected a listed {key}, got {annotation.get(key)!r}",
@@ -108,6 +121,15 @@ class _Reader:
         video, frame = places[annotation["image_id"]]
         masks = video.masks(track, category, frame)
         for kind, key in self._mask_keys(annotation):
+            if getattr(masks, kind) is not None:
+                raise AnnotationError(
+                    f"read_coco_frames: expected one {kind} mask of track {track!r} in an image, "
+                    "got two",
+                    file=self.path,
+                    image_id=annotation["image_id"],
+                    annotation_id=annotation.get("id"),
+                    key=key,
+                )
             try:
                 rle = to_rle(annotation[key], video.height, video.width)
                 validate_rle(rle, (video.height, video.width))
@@ -139,10 +161,11 @@ class _Reader:
 
     def _get(self, entry: dict[str, Any], keys: tuple[str, ...], what: str) -> Any:
         value = next((entry[key] for key in keys if entry.get(key) is not None), None)
-        if value is None:
+        if not is_id(value) and (keys == _FRAME_KEYS or not is_text(value)):
             place = {f"{what}_id": entry.get("id")}
+            got = "neither" if value is None else f"{value!r:.80}"
             raise AnnotationError(
-                f"read_coco_frames: expected {' or '.join(keys)} in every {what}, got neither",
+                f"read_coco_frames: expected {' or '.join(keys)} in every {what}, got {got}",
                 file=self.path,
                 key=keys[0],
                 **place,

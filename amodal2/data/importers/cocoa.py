@@ -15,9 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from amodal2.data.importers.flat_coco import FlatLayout, load_coco, read_flat_coco, read_mask
+from amodal2.data.importers.flat_coco import (
+    FlatLayout,
+    load_coco,
+    parse_categories,
+    read_flat_coco,
+    read_mask,
+)
 from amodal2.data.importers.image_import import SourceImage, SourceObject
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import check_entries
 
 CLASS_AGNOSTIC = {1: "object"}
 """The categories of the original layout, whose names are free text."""
@@ -49,7 +56,7 @@ def read_cocoa(
     if "regions" in first:
         return CLASS_AGNOSTIC, _read_regions(Path(path), data, report, keep_stuff)
     if "segmentation" in first and data.get("categories"):
-        names = {entry["id"]: entry["name"] for entry in data["categories"]}
+        names = parse_categories(data, "read_cocoa", Path(path))
         return names, read_flat_coco(path, data, _LAYOUT, "read_cocoa")
     raise AnnotationError(
         "read_cocoa: expected annotations with regions (the original layout) or with segmentation "
@@ -61,6 +68,7 @@ def read_cocoa(
 def _read_regions(
     path: Path, data: dict[str, Any], report: Counter[str], keep_stuff: bool
 ) -> Iterator[SourceImage]:
+    check_entries(data["annotations"], {"regions": list}, "read_cocoa", path, "annotations")
     images = {image["id"]: image for image in data["images"]}
     done: set[int] = set()
     for record in data["annotations"]:
@@ -78,6 +86,7 @@ def _read_regions(
         done.add(entry["id"])
         image = SourceImage(entry["id"], entry["file_name"], entry["height"], entry["width"])
         positions: dict[int, int] = {}
+        check_entries(record["regions"], {}, "read_cocoa", path, f"image {entry['id']}: regions")
         for number, region in enumerate(record["regions"], start=1):
             if region.get("isStuff") and not keep_stuff:
                 report["stuff regions left out"] += 1
@@ -111,8 +120,8 @@ def _read_region(
 def _constraints(record: dict[str, Any], path: Path) -> list[tuple[int, int]]:
     text = record.get("depth_constraint") or ""
     pairs = []
-    for part in filter(None, text.split(",")):
-        match = re.fullmatch(r"\s*(\d+)-(\d+)\s*", part)
+    for part in filter(None, str(text).split(",")):
+        match = re.fullmatch(r"\s*([0-9]{1,9})-([0-9]{1,9})\s*", part)
         if match is None:
             raise AnnotationError(
                 f'read_cocoa: expected pairs such as "1-2,1-5", got {text!r:.80}',

@@ -17,11 +17,14 @@ import numpy as np
 
 from amodal2.data.importers.labels import KINDS, split_label
 from amodal2.data.importers.video_import import SourceVideo, unite
+from amodal2.structures.mask_checks import size_problem
 from amodal2.structures.rle import RLE, encode_mask, polygons_to_rle
 from amodal2.utils.errors import AnnotationError
 
 _OBJECT_ATTRIBUTES = ("object", "object_id")
 _FRAME_NAME = "{:06d}.png"
+LARGEST_NUMBER = 10_000_000
+"""Of frames, or of pixels of a side: the frames are listed by name."""
 
 
 def read_cvat(file: str | Path, frames: list[str] | None = None) -> Iterator[SourceVideo]:
@@ -70,6 +73,9 @@ def _read_task(root: Element, task: Element, path: Path, frames: list[str] | Non
         )
     height = _number(task.findtext("original_size/height"), path, "original_size/height")
     width = _number(task.findtext("original_size/width"), path, "original_size/width")
+    problem = size_problem({"height": height, "width": width})
+    if problem is not None:
+        raise AnnotationError(f"read_cvat: {problem[1]}", file=path, key="original_size")
     video = SourceVideo(name, height, width, frames)
     first = _number(task.findtext("start_frame") or "0", path, "meta/task/start_frame")
     for track in root.iter("track"):
@@ -122,12 +128,13 @@ def _decode_mask(shape: Element, video: SourceVideo) -> RLE:
     left, top, width, height = (
         int(shape.attrib[key]) for key in ("left", "top", "width", "height")
     )
-    runs = np.array([int(run) for run in shape.attrib["rle"].split(",")])
-    inside = left >= 0 and top >= 0 and left + width <= video.width and top + height <= video.height
-    if not inside or (runs < 0).any() or runs.sum() != width * height:
+    runs = [int(run) for run in shape.attrib["rle"].split(",")]
+    across = 0 <= left <= left + width <= video.width
+    down = 0 <= top <= top + height <= video.height
+    if not (across and down) or min(runs) < 0 or sum(runs) != width * height:
         raise ValueError(
             f"expected runs that fill a box inside {video.width}x{video.height}, got "
-            f"{int(runs.sum())} pixels for {width}x{height} at {left},{top}"
+            f"{sum(runs)} pixels for {width}x{height} at {left},{top}"
         )
     values = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width)
     mask = np.zeros((video.height, video.width), dtype=bool)
@@ -137,7 +144,10 @@ def _decode_mask(shape: Element, video: SourceVideo) -> RLE:
 
 def _number(text: str | None, path: Path, place: str) -> int:
     try:
-        return int(text or "")
+        number = int(text or "")
+        if abs(number) > LARGEST_NUMBER:
+            raise ValueError
+        return number
     except ValueError:
         raise AnnotationError(
             f"read_cvat: expected a whole number, got {text!r}", file=path, key=place

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from amodal2.data.importers.flat_coco import FlatLayout, load_coco, read_flat_coco
+from amodal2.data.importers.flat_coco import FlatLayout, load_coco, parse_categories, read_flat_coco
 from amodal2.data.importers.image_import import SourceImage
 from amodal2.utils.errors import AnnotationError
 
@@ -31,5 +31,5 @@ def read_d2sa(path: str | Path) -> tuple[dict[int, str], Iterator[SourceImage]]:
         raise AnnotationError(
             "read_d2sa: expected a list of categories, got none", file=path, key="categories"
         )
-    names = {entry["id"]: entry["name"] for entry in data["categories"]}
+    names = parse_categories(data, "read_d2sa", Path(path))
     return names, read_flat_coco(path, data, _LAYOUT, "read_d2sa")

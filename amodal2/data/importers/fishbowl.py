@@ -11,7 +11,6 @@ The expected tree::
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from amodal2.data.importers.video_import import SourceVideo
 from amodal2.structures.rle import to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.frames import list_images, read_image
+from amodal2.utils.json_input import is_id, is_text, read_json
 
 CLASS_AGNOSTIC = "fish"
 """Name of the one category if species are not told apart."""
@@ -86,13 +86,16 @@ def _read_video(root: Path, split: str, file: Path, base: Path, species: bool) -
 
 
 def _read_objects(file: Path, length: int) -> list[dict[str, Any]]:
-    try:
-        entries = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_fishbowl: expected JSON, got {error}", file=file) from error
-    for index, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+    entries = read_json(file, "read_fishbowl")
+    if not isinstance(entries, list):
+        raise AnnotationError(
+            f"read_fishbowl: expected a list of objects, got {type(entries).__name__}", file=file
+        )
+    for index, entry in enumerate(entries):
         masks = entry.get("masks") if isinstance(entry, dict) else None
-        if not isinstance(masks, list) or "id" not in entry or "type_name" not in entry:
+        if not isinstance(masks, list) or not (
+            (is_id(entry.get("id")) or is_text(entry.get("id"))) and is_text(entry.get("type_name"))
+        ):
             raise AnnotationError(
                 "read_fishbowl: expected a list of objects with id, type_name and masks",
                 file=file,
@@ -104,7 +107,12 @@ def _read_objects(file: Path, length: int) -> list[dict[str, Any]]:
                 file=file,
                 key=f"[{index}].masks",
             )
-    return list(entries)
+    ids = [entry["id"] for entry in entries]
+    if len(set(ids)) != len(ids):
+        raise AnnotationError(
+            f"read_fishbowl: expected unique ids, got {ids!r:.80}", file=file, key="id"
+        )
+    return entries
 
 
 def _add_masks(

@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from amodal2.data.importers.fishbowl import CLASS_AGNOSTIC
-from amodal2.data.importers.savos_pickles import load_tracks, pickled_dict, pickled_mask
+from amodal2.data.importers.savos_pickles import (
+    check_keys,
+    load_tracks,
+    pickled_dict,
+    pickled_frame,
+    pickled_mask,
+)
 from amodal2.data.importers.video_import import SourceVideo
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.frames import list_images, read_image
@@ -55,13 +61,15 @@ def read_fishbowl_savos(
     """
     path = Path(file)
     videos: dict[str, dict[str, Any]] = {}
-    for key, frames in load_tracks(path, _READER).items():
-        video, separator, number = str(key).rpartition("_")
+    data = load_tracks(path, _READER)
+    check_keys(data, _READER, path)
+    for key, frames in data.items():
+        video, separator, number = key.rpartition("_")
         if not separator:
             raise AnnotationError(
                 f"{_READER}: expected a key <video>_<object>, got {key!r}", file=path
             )
-        videos.setdefault(video, {})[number] = pickled_dict(frames, _READER, path, str(key))
+        videos.setdefault(video, {})[number] = pickled_dict(frames, _READER, path, key)
     for name in sorted(videos):
         yield _read_video(name, videos[name], path, split, Path(base), species)
 
@@ -80,7 +88,8 @@ def _read_video(
         for frame, found in frames.items():
             place = f"{name}_{number}.{frame}"
             entry = pickled_dict(found, _READER, file, place)
-            if not 0 <= int(frame) < len(images):
+            index = pickled_frame(frame, _READER, file, place)
+            if index >= len(images):
                 raise AnnotationError(
                     f"{_READER}: expected a frame below {len(images)}, got {frame}",
                     file=file,
@@ -93,7 +102,7 @@ def _read_video(
                     key=place,
                 )
             category = str(entry["fish_type"]) if species else CLASS_AGNOSTIC
-            masks = video.masks(number, category, int(frame))
+            masks = video.masks(number, category, index)
             for key, kind in _KINDS.items():
                 size = height, width
                 mask = pickled_mask(entry.get(key), size, _READER, file, f"{place}.{key}")

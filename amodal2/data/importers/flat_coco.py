@@ -10,8 +10,10 @@ from typing import Any
 from amodal2.data.importers.image_import import SourceImage, SourceObject
 from amodal2.data.importers.video_import import intersect
 from amodal2.structures.annotation_file import parse_annotations
+from amodal2.structures.mask_checks import size_problem
 from amodal2.structures.rle import RLE, rle_area, to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import check_entries, is_id
 
 
 @dataclass(frozen=True)
@@ -43,16 +45,75 @@ def load_coco(path: str | Path, reader: str) -> dict[str, Any]:
         reader: name of the caller, for messages.
 
     Returns:
-        dict: with the lists images and annotations.
+        dict: with the lists images and annotations, and categories if there are any.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        AnnotationError: if it is no JSON or a list is missing.
+        AnnotationError: if it is no JSON, a list is missing, or an entry lacks what every COCO file
+            has.
     """
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"{reader}: expected a JSON file, got no such file {file}")
-    return parse_annotations(file, ("images", "annotations"), reader)
+    data = parse_annotations(file, ("images", "annotations"), reader)
+    check_images(data["images"], reader, file)
+    check_entries(data["annotations"], {"image_id": int}, reader, file, "annotations")
+    if "categories" in data:
+        parse_categories(data, reader, file)
+    return data
+
+
+def check_images(images: list[Any], reader: str, file: Path) -> None:
+    """Check the images of a COCO file.
+
+    Args:
+        images: the list.
+        reader: name of the caller, for messages.
+        file: JSON file.
+
+    Raises:
+        AnnotationError: if one lacks id, file_name, height or width, or an id occurs twice.
+    """
+    check_entries(images, {"id": int, "file_name": str}, reader, file, "images")
+    seen: set[int] = set()
+    for image in images:
+        problem = size_problem(image)
+        if image["id"] in seen:
+            problem = "id", f"expected unique image ids, got {image['id']} twice"
+        if problem is not None:
+            raise AnnotationError(
+                f"{reader}: {problem[1]}", file=file, image_id=image["id"], key=problem[0]
+            )
+        seen.add(image["id"])
+
+
+def parse_categories(data: dict[str, Any], reader: str, file: Path) -> dict[int, str]:
+    """Return category id -> name of a COCO file.
+
+    Args:
+        data: its content.
+        reader: name of the caller, for messages.
+        file: JSON file.
+
+    Raises:
+        AnnotationError: if they are no list of entries with id and name, each once.
+    """
+    entries = data["categories"]
+    if not isinstance(entries, list):
+        raise AnnotationError(
+            f"{reader}: expected a list of categories, got {entries!r:.80}",
+            file=file,
+            key="categories",
+        )
+    check_entries(entries, {"id": int, "name": str}, reader, file, "categories")
+    names = {entry["id"]: entry["name"] for entry in entries}
+    if len(set(names.values())) != len(entries):
+        raise AnnotationError(
+            f"{reader}: expected unique category ids and names, got {list(names.items())!r:.80}",
+            file=file,
+            key="categories",
+        )
+    return names
 
 
 def read_mask(value: Any, size: tuple[int, int], reader: str, place: dict[str, Any]) -> RLE:
@@ -72,7 +133,11 @@ def read_mask(value: Any, size: tuple[int, int], reader: str, place: dict[str, A
         AnnotationError: if it is no mask of that size.
     """
     if isinstance(value, list) and value and isinstance(value[0], list):
-        value = [polygon for polygon in value if len(polygon) >= 6 and len(polygon) % 2 == 0]
+        value = [
+            polygon
+            for polygon in value
+            if not isinstance(polygon, list) or (len(polygon) >= 6 and len(polygon) % 2 == 0)
+        ]
     try:
         rle = to_rle(value, *size)
         validate_rle(rle, size)
@@ -98,7 +163,8 @@ def read_flat_coco(
     Raises:
         AnnotationError: naming file, image, annotation and key of what cannot be read.
     """
-    by_image: dict[Any, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
+    check_entries(data["annotations"], {"category_id": int}, reader, path, "annotations")
+    by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in data["images"]}
     for record in data["annotations"]:
         if record.get("image_id") not in by_image:
             raise AnnotationError(
@@ -133,6 +199,11 @@ def _read_object(
     missing = record.get(layout.visible) is None and layout.visible_optional
     order = None
     if layout.cluster and record.get(layout.rank):
+        for key in (layout.cluster, layout.rank):
+            if not is_id(record.get(key)):
+                raise AnnotationError(
+                    f"{reader}: expected an integer, got {record.get(key)!r:.80}", key=key, **place
+                )
         order = {"cluster": record[layout.cluster], "rank": record[layout.rank] - 1}
     return SourceObject(
         record["category_id"],

@@ -15,13 +15,16 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from amodal2.data.importers.image_import import SourceImage
 from amodal2.data.importers.savos_pickles import (
+    check_keys,
     load_tracks,
     pickled_dict,
+    pickled_frame,
     pickled_mask,
     pickled_size,
 )
@@ -59,9 +62,10 @@ def read_kins_video_car(
     """
     file = Path(root) / "car_data" / f"{split}_data.pkl"
     data = load_tracks(file, _READER)
+    check_keys(data, _READER, file)
     for name in sorted(data):
-        tracks = pickled_dict(data[name], _READER, file, str(name))
-        yield _read_video(str(name), tracks, file, Path(root), Path(base), report)
+        tracks = pickled_dict(data[name], _READER, file, name)
+        yield _read_video(name, tracks, file, Path(root), Path(base), report)
 
 
 def _read_video(
@@ -75,18 +79,24 @@ def _read_video(
     frames = {
         key: pickled_dict(found, _READER, file, f"{name}.{key}") for key, found in tracks.items()
     }
-    numbers = sorted({int(number) for found in frames.values() for number in found})
+    numbers = sorted(
+        {
+            pickled_frame(number, _READER, file, f"{name}.{key}")
+            for key, found in frames.items()
+            for number in found
+        }
+    )
     if not numbers:
         raise AnnotationError(
             f"{_READER}: expected frames with masks, got none", file=file, key=name
         )
     paths = _frame_paths(root, name)
     span = range(numbers[0], numbers[-1] + 1)
-    missing = [number for number in span if number not in paths]
+    missing = list(islice((number for number in span if number not in paths), 5))
     if missing:
         raise AnnotationError(
             f"{_READER}: expected the frames {span.start} to {span.stop - 1} in "
-            f"{_folder(root, name)}, got none of {missing[:5]}",
+            f"{_folder(root, name)}, got none of {missing}",
             file=file,
             key=name,
         )

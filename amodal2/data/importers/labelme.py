@@ -7,7 +7,6 @@ its description or a flag (see ``labels``). A shape without a kind is the visibl
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +14,11 @@ from typing import Any
 
 from amodal2.data.importers.labels import KINDS, split_label
 from amodal2.data.importers.video_import import ObjectMasks, SourceVideo, unite
+from amodal2.structures.mask_checks import size_problem
 from amodal2.structures.rle import RLE, polygons_to_rle
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.frames import natural_key
+from amodal2.utils.json_input import is_text, read_json
 
 
 def read_labelme(folder: str | Path, base: str | Path) -> Iterator[SourceVideo]:
@@ -69,24 +70,24 @@ def _read_video(folder: Path, base: Path) -> SourceVideo:
 
 
 def _parse(file: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_labelme: expected JSON, got {error}", file=file) from error
+    data = read_json(file, "read_labelme")
     kinds = {"imageHeight": int, "imageWidth": int, "imagePath": str, "shapes": list}
     for key, kind in kinds.items():
         value = data.get(key) if isinstance(data, dict) else None
-        if type(value) is not kind:
+        if type(value) is not kind or (kind is str and not is_text(value)):
             raise AnnotationError(
                 f"read_labelme: expected {key} of type {kind.__name__}, got {value!r:.80}",
                 file=file,
                 key=key,
             )
+    problem = size_problem({"height": data["imageHeight"], "width": data["imageWidth"]})
+    if problem is not None:
+        raise AnnotationError(f"read_labelme: {problem[1]}", file=file, key="imageHeight")
     return data
 
 
 def _add_shape(video: SourceVideo, frame: int, shape: Any, file: Path, place: str) -> None:
-    if not isinstance(shape, dict) or not isinstance(shape.get("label"), str):
+    if not isinstance(shape, dict) or not is_text(shape.get("label")):
         raise AnnotationError("read_labelme: expected a shape with a label", file=file, key=place)
     if type(shape.get("group_id")) is not int:
         raise AnnotationError(
@@ -95,8 +96,15 @@ def _add_shape(video: SourceVideo, frame: int, shape: Any, file: Path, place: st
             file=file,
             key=place,
         )
-    flags = [name for name, on in (shape.get("flags") or {}).items() if on]
-    hint = " ".join([shape.get("description") or "", *flags])
+    flags, note = shape.get("flags") or {}, shape.get("description") or ""
+    if not isinstance(flags, dict) or not isinstance(note, str):
+        raise AnnotationError(
+            f"read_labelme: expected flags by name and text as description, got {flags!r:.40} and "
+            f"{note!r:.40}",
+            file=file,
+            key=place,
+        )
+    hint = " ".join([note, *(name for name, on in flags.items() if on)])
     category, kind = split_label(shape["label"], hint)
     rle = _rasterise(shape, video, file, place)
     masks: ObjectMasks = video.masks(shape["group_id"], category, frame)
@@ -106,7 +114,15 @@ def _add_shape(video: SourceVideo, frame: int, shape: Any, file: Path, place: st
 
 def _rasterise(shape: dict[str, Any], video: SourceVideo, file: Path, place: str) -> RLE:
     points = shape.get("points")
-    if shape.get("shape_type", "polygon") == "rectangle" and points and len(points) == 2:
+    if not isinstance(points, list) or not all(
+        isinstance(point, list) and len(point) == 2 for point in points
+    ):
+        raise AnnotationError(
+            f"read_labelme: expected a list of points x, y, got {points!r:.80}",
+            file=file,
+            key=f"{place}.points",
+        )
+    if shape.get("shape_type", "polygon") == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         points = [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
     elif shape.get("shape_type", "polygon") != "polygon":
@@ -116,7 +132,7 @@ def _rasterise(shape: dict[str, Any], video: SourceVideo, file: Path, place: str
             key=place,
         )
     try:
-        flat = [float(value) for point in points or () for value in point]
+        flat = [value for point in points for value in point]
         return polygons_to_rle([flat], video.height, video.width)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise AnnotationError(f"read_labelme: {error}", file=file, key=f"{place}.points") from error

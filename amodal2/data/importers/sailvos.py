@@ -8,15 +8,16 @@ SAIL-VOS is not read.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from amodal2.data.importers.video_import import SourceVideo
+from amodal2.structures.mask_checks import size_problem
 from amodal2.structures.rle import find_invalid_rles, to_rle
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import is_id, is_text, read_json
 
 CLASS_AGNOSTIC = "object"
 """Name of the one category if classes are not told apart; the file has ids without names."""
@@ -71,10 +72,7 @@ def read_sailvos(
 def _load(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"read_sailvos: expected a JSON file, got no such file {path}")
-    try:
-        data = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_sailvos: expected JSON, got {error}", file=path) from error
+    data = read_json(path, "read_sailvos")
     if not isinstance(data, list) or not data:
         got = "an empty list" if isinstance(data, list) else type(data).__name__
         raise AnnotationError(
@@ -99,6 +97,14 @@ def _check(record: Any, index: int, path: Path) -> None:
             got = len(record[key]) if isinstance(record[key], list) else record[key]
             raise AnnotationError(
                 f"read_sailvos: expected a list of {LENGTH} entries, got {got!r:.80}",
+                file=path,
+                key=f"[{index}].{key}",
+            )
+    for key in ("image_ids", "image_file_names", "obj_id", "category_id"):
+        values = record[key] if key in _LISTS else [record[key]]
+        if not all(is_id(value) or is_text(value) for value in values):
+            raise AnnotationError(
+                f"read_sailvos: expected ids or names, got {record[key]!r:.80}",
                 file=path,
                 key=f"[{index}].{key}",
             )
@@ -149,6 +155,11 @@ def _size(record: dict[str, Any], index: int, path: Path) -> tuple[int, int]:
             f"read_sailvos: expected an RLE with its size, got {mask!r:.80}",
             file=path,
             key=f"[{index}].segmentation[0]",
+        )
+    problem = size_problem({"height": size[0], "width": size[1]})
+    if problem is not None:
+        raise AnnotationError(
+            f"read_sailvos: {problem[1]}", file=path, key=f"[{index}].segmentation[0]"
         )
     return size[0], size[1]
 

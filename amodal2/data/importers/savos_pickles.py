@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from amodal2.structures.mask_checks import size_problem
 from amodal2.structures.rle import RLE, to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import is_text
 from amodal2.utils.pickles import UNPICKLING_ERRORS, load_plain_pickle
 
 
@@ -39,6 +43,24 @@ def load_tracks(path: str | Path, reader: str) -> dict[Any, Any]:
         got = "an empty one" if isinstance(data, dict) else type(data).__name__
         raise AnnotationError(f"{reader}: expected a dict of tracks, got {got}", file=file)
     return data
+
+
+def check_keys(data: dict[Any, Any], reader: str, file: Path) -> None:
+    """Check that the keys of a pickle are text that can be part of a path.
+
+    Args:
+        data: what was pickled.
+        reader: name of the caller, for messages.
+        file: the pickle.
+
+    Raises:
+        AnnotationError: at the first key that is something else.
+    """
+    for key in data:
+        if not is_text(key):
+            raise AnnotationError(
+                f"{reader}: expected the names of videos as keys, got {key!r:.80}", file=file
+            )
 
 
 def pickled_dict(value: Any, reader: str, file: Path, key: str) -> dict[Any, Any]:
@@ -78,7 +100,31 @@ def pickled_size(value: Any, reader: str, file: Path, key: str) -> tuple[int, in
         raise AnnotationError(
             f"{reader}: expected an RLE with size and counts, got {value!r:.80}", file=file, key=key
         )
-    return int(size[0]), int(size[1])
+    sides = [side.item() if isinstance(side, np.integer) else side for side in size]
+    problem = size_problem({"height": sides[0], "width": sides[1]})
+    if problem is not None:
+        raise AnnotationError(f"{reader}: {problem[1]}", file=file, key=key)
+    return sides[0], sides[1]
+
+
+def pickled_frame(value: Any, reader: str, file: Path, key: str) -> int:
+    """Return the number of a frame.
+
+    Args:
+        value: integer, or its decimal digits.
+        reader: name of the caller, for messages.
+        file: the pickle.
+        key: place in it.
+
+    Raises:
+        AnnotationError: if it is neither.
+    """
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise AnnotationError(
+            f"{reader}: expected the number of a frame, got {value!r:.80}", file=file, key=key
+        )
+    return int(text)
 
 
 def pickled_mask(value: Any, size: tuple[int, int], reader: str, file: Path, key: str) -> RLE:

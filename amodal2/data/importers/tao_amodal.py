@@ -12,26 +12,29 @@ Modal masks of the first two come from BURST, whose tracks are numbered from 1 i
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from amodal2.data.importers.box_import import BoxImport, BoxVideo, ObjectBox, read_box
 from amodal2.data.importers.burst import BurstMasks
+from amodal2.data.importers.flat_coco import parse_categories
+from amodal2.structures.mask_checks import Problem, size_problem
 from amodal2.structures.rle import RLE, to_rle, validate_rle
 from amodal2.utils.errors import AnnotationError
+from amodal2.utils.json_input import check_entries, is_id, is_number, is_text, read_json
 
 SEQUENCE_LENGTH = 25
 """Frames of a sequence of Diffusion-VAS."""
 
-_LISTS = {
-    "videos": ("id",),
-    "images": ("id", "video_id", "file_name", "frame_index", "height", "width"),
-    "annotations": ("image_id", "track_id", "category_id"),
-    "categories": ("id", "name"),
+_LISTS: dict[str, dict[str, type]] = {
+    "videos": {"id": int},
+    "images": {"id": int, "video_id": int, "file_name": str, "frame_index": int},
+    "annotations": {"image_id": int, "track_id": int, "category_id": int},
+    "categories": {"id": int, "name": str},
 }
-"""Lists of a file in the layout of TAO -> keys that every entry needs."""
+"""Lists of a file in the layout of TAO -> keys that every entry needs, and their types."""
 
 _SEQUENCE_KEYS = ("track_id", "category_id", "video_id", "file_names", "rles", "amodal_bboxes")
 _SEQUENCE_LISTS = ("file_names", "rles", "amodal_bboxes")
@@ -59,10 +62,7 @@ def read_tao_amodal(
     file = Path(path)
     if not file.is_file():
         raise FileNotFoundError(f"read_tao_amodal: expected a JSON file, got no such file {file}")
-    try:
-        data = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise AnnotationError(f"read_tao_amodal: expected JSON, got {error}", file=file) from error
+    data = read_json(file, "read_tao_amodal")
     if isinstance(data, list):
         _check_sequences(data, file)
         for key in sorted({entry["category_id"] for entry in data}):
@@ -76,7 +76,7 @@ def read_tao_amodal(
                 file=file,
                 key=key,
             )
-        _check_entries(data, key, file)
+        _check_list(data[key], key, file)
     formal = any("amodal_bbox" in record for record in data["annotations"])
     if not formal and not any("visibility" in record for record in data["annotations"]):
         raise AnnotationError(
@@ -85,6 +85,7 @@ def read_tao_amodal(
             file=file,
             key="annotations",
         )
+    parse_categories(data, "read_tao_amodal", file)
     for entry in data["categories"]:
         kept = {key: entry[key] for key in ("id", "name", "frequency", "synset") if key in entry}
         collected.categories[entry["id"]] = kept
@@ -222,8 +223,9 @@ class _TaoFile:
         return found or {}
 
 
-def _check_entries(data: dict[str, Any], kind: str, file: Path) -> None:
-    for index, entry in enumerate(data[kind]):
+def _check_list(entries: list[Any], kind: str, file: Path) -> None:
+    """Check the entries of one list of a file in the layout of TAO."""
+    for index, entry in enumerate(entries):
         for key in _LISTS[kind]:
             if not isinstance(entry, dict) or key not in entry:
                 raise AnnotationError(
@@ -231,6 +233,33 @@ def _check_entries(data: dict[str, Any], kind: str, file: Path) -> None:
                     file=file,
                     key=f"{kind}[{index}].{key}",
                 )
+    check_entries(entries, _LISTS[kind], "read_tao_amodal", file, kind)
+    ids = [entry["id"] for entry in entries if kind in ("videos", "images")]
+    twice = next((number for number, count in Counter(ids).items() if count > 1), None)
+    if twice is not None:
+        raise AnnotationError(
+            f"read_tao_amodal: expected unique ids, got {twice} twice", file=file, key=kind
+        )
+    for index, entry in enumerate(entries):
+        problem = _entry_problem(entry, kind)
+        if problem is not None:
+            raise AnnotationError(
+                f"read_tao_amodal: {problem[1]}", file=file, key=f"{kind}[{index}].{problem[0]}"
+            )
+
+
+def _entry_problem(entry: dict[str, Any], kind: str) -> Problem | None:
+    problem = size_problem(entry) if kind == "images" else None
+    if problem is not None:
+        return problem
+    for key in ("neg_category_ids", "not_exhaustive_category_ids"):
+        found = entry.get(key, [])
+        if not isinstance(found, list) or not all(map(is_id, found)):
+            return key, f"expected a list of category ids, got {found!r:.80}"
+    seen = entry.get("visibility")
+    if kind == "annotations" and seen is not None and not is_number(seen):
+        return "visibility", f"expected a number, got {seen!r:.80}"
+    return None
 
 
 def _check_sequences(data: list[Any], file: Path) -> None:
@@ -251,6 +280,15 @@ def _check_sequences(data: list[Any], file: Path) -> None:
                     file=file,
                     key=f"[{index}].{key}",
                 )
+        problem = size_problem(entry)
+        if problem is None and not all(map(is_text, entry["file_names"])):
+            problem = "file_names", f"expected paths, got {entry['file_names']!r:.80}"
+        if problem is not None:
+            raise AnnotationError(
+                f"read_tao_amodal: {problem[1]}", file=file, key=f"[{index}].{problem[0]}"
+            )
+    ids = {"track_id": int, "category_id": int, "video_id": int}
+    check_entries(data, ids, "read_tao_amodal", file)
 
 
 def _read_sequences(

@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 from amodal2.structures.rle import RLE, rle_area, rle_box
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.files import write_json
+from amodal2.utils.json_input import is_text
 
 _LISTS = (
     "segmentations",
@@ -123,6 +124,11 @@ class VideoImport:
         self.report["videos"] += 1
         self.report["frames"] += length
         for category, frames in video.tracks.values():
+            if not is_text(category):
+                raise AnnotationError(
+                    f"import: expected the name of a category, got {category!r:.80} in video "
+                    f"{video.name!r:.80}"
+                )
             if self._names is not None and category not in self._names:
                 raise AnnotationError(
                     f"import: expected one of the categories {self._names}, got {category!r} in "

@@ -83,6 +83,13 @@ def _read_videos(dataset: VideoDataset, keep: dict[str, str], frames: str) -> It
     for entry in dataset.videos:
         if not everything and entry["id"] not in tracks:
             continue
+        if not entry.get("file_names"):
+            raise AnnotationError(
+                "read_ytvis: expected file_names, got none",
+                file=dataset.file,
+                video_id=entry["id"],
+                key="file_names",
+            )
         files = [(Path(frames) / name).as_posix() for name in entry["file_names"]]
         name = Path(entry["file_names"][0]).parent.as_posix()
         video = SourceVideo(name, entry["height"], entry["width"], files)

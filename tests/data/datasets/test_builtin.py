@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import re
 
 import pytest
@@ -13,7 +14,7 @@ from amodal2.data.datasets import builtin
 @pytest.mark.parametrize("name", builtin.VIDEO_DATASETS)
 def test_video_datasets_are_registered_under_the_naming_rule(name):
     assert name in DatasetCatalog.list()
-    assert re.fullmatch(r"[a-z0-9]+_[a-z0-9]+(_amodal)?_[a-z]+", name)
+    assert re.fullmatch(r"[a-z0-9]+_[a-z0-9]+_(amodal|visible)_[a-z]+", name)
     json_file, frames, categories = builtin.VIDEO_DATASETS[name]
     assert MetadataCatalog.get(name).json_file.endswith(json_file)
     assert MetadataCatalog.get(name).root.endswith(frames)
@@ -21,15 +22,39 @@ def test_video_datasets_are_registered_under_the_naming_rule(name):
     assert known == (None if categories is None else list(categories.values()))
 
 
-def test_only_datasets_without_public_amodal_masks_are_named_without_amodal():
-    names = {name for name in builtin.VIDEO_DATASETS if "_amodal_" not in name}
-    assert names == {
-        "coco_2017frames_train",
-        "ovis_personcar_train",
-        "ovis_v1_train",
-        "ytvis_2019_train",
-        "ytvis_2021_train",
-    }
+def test_datasets_without_public_amodal_masks_are_named_visible():
+    names = {name for name in builtin.VIDEO_DATASETS if "_visible_" in name}
+    assert {name.split("_")[0] for name in names} == {"coco", "ovis", "ytvis"}
+
+
+@pytest.mark.parametrize("name", ["ytvis_2019_train", "ytvis_2021_train", "ovis_train"])
+def test_builtin_names_leave_those_of_mask2former_and_vita_free(name):
+    DatasetCatalog.register(name, list)
+    DatasetCatalog.remove(name)
+
+
+def test_register_builtin_datasets_leaves_a_taken_name_to_its_owner(monkeypatch, tmp_path, caplog):
+    rows = {f"toy_v1_amodal_{name}": (f"{name}.json", name, {1: "x"}) for name in ("taken", "free")}
+    monkeypatch.setattr(builtin, "VIDEO_DATASETS", rows)
+
+    def of_somebody_else():
+        return ["theirs"]
+
+    DatasetCatalog.register("toy_v1_amodal_taken", of_somebody_else)
+    try:
+        with caplog.at_level(logging.WARNING, logger="amodal2"):
+            builtin.register_builtin_datasets(str(tmp_path))
+        assert DatasetCatalog.get("toy_v1_amodal_taken") == ["theirs"]
+        assert MetadataCatalog.get("toy_v1_amodal_taken").get("json_file") is None
+        assert MetadataCatalog.get("toy_v1_amodal_free").json_file == str(tmp_path / "free.json")
+        (record,) = caplog.records
+        assert record.getMessage() == (
+            f"dataset toy_v1_amodal_taken stays as {__name__} has registered it"
+        )
+    finally:
+        for name in rows:
+            DatasetCatalog.pop(name, None)
+            MetadataCatalog.pop(name, None)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from amodal2.config import get_cfg
 from amodal2.data.datasets import register_amodal_coco_instances
 from amodal2.evaluation.build import build_evaluator
 from amodal2.evaluation.image_amodal import ImageAmodalEvaluator
@@ -43,7 +44,7 @@ def test_register_amodal_coco_instances_gives_detectron2_dicts(register, tmp_pat
 
 def test_register_amodal_coco_instances_names_its_evaluator(register):
     register()
-    assert isinstance(build_evaluator(None, NAME), ImageAmodalEvaluator)
+    assert isinstance(build_evaluator(get_cfg(), NAME), ImageAmodalEvaluator)
 
 
 def test_register_amodal_coco_instances_other_categories_are_refused(register):

@@ -74,3 +74,19 @@ def test_read_fishbowl_masks_of_other_length_name_file(root):
 def test_read_fishbowl_other_split_is_an_error(root):
     with pytest.raises(FileNotFoundError, match=r"train/<video>/objects\.json, got none"):
         list(read_fishbowl(root, "train", root))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: data[0], "expected a list of objects, got dict"),
+        (lambda data: [data[0], data[0]], r"expected unique ids, got \[3, 3\]"),
+        (lambda data: [data[0] | {"id": [1]}], r"objects with id, type_name.*key \[0\]"),
+    ],
+    ids=["no-list", "twice", "id"],
+)
+def test_read_fishbowl_broken_objects_name_file(root, change, message):
+    file = root / "test" / "00007" / "objects.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text()))))
+    with pytest.raises(AnnotationError, match=message):
+        list(read_fishbowl(root, "test", root))

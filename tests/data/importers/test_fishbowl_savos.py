@@ -63,6 +63,9 @@ def test_read_fishbowl_savos_class_agnostic_has_one_category(tmp_path):
     ("data", "message"),
     [
         ({"00007": {}}, r"a key <video>_<object>, got '00007'.*test_data\.pkl"),
+        ({7: {1: entry()}}, r"names of videos as keys, got 7"),
+        ({"00007_3": {"x": entry()}}, r"number of a frame, got 'x'.*key 00007_3\.x"),
+        ({"00007_3": {1: entry(VM={"size": [0, 8], "counts": "9"})}}, r"pixels above 0, got 0"),
         ({"00007_3": {1: []}}, r"a dict, got list.*key 00007_3\.1"),
         ({"00007_3": {3: entry()}}, r"frame below 3, got 3.*key 00007_3\.3"),
         ({"00007_3": {1: {"FM": mask([1])}}}, r"expected a fish_type.*key 00007_3\.1"),

@@ -87,6 +87,41 @@ def test_read_kins_other_file_lists_the_keys_found(tmp_path):
         read_kins(file)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"category_id": [4]}, r"an integer category_id, got \[4\].*annotation 2"),
+        ({"image_id": {}}, r"an integer image_id, got \{\}.*annotation 2"),
+        ({"ico_id": "1"}, r"an integer, got '1'.*annotation 2, key ico_id"),
+        ({"a_segm": [[0, 0, 1e9, 0, 5, 5]]}, r"outline below.*annotation 2, key a_segm"),
+        ({"a_segm": [5]}, r"expected polygons.*annotation 2, key a_segm"),
+    ],
+)
+def test_read_kins_broken_annotation_is_named(tmp_path, change, message):
+    with pytest.raises(AnnotationError, match=message):
+        list(read_kins(write(tmp_path, kins_2020(**change)))[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": None}, r"an integer id, got None.*key images\[0\]\.id"),
+        ({"file_name": 9}, r"a text file_name, got 9.*key images\[0\]\.file_name"),
+        ({"width": -1}, r"pixels above 0, got -1.*image 9, key width"),
+    ],
+)
+def test_read_kins_broken_image_is_named(tmp_path, change, message):
+    file = write(tmp_path, kins_2020(), images=[IMAGE | change])
+    with pytest.raises(AnnotationError, match=message):
+        read_kins(file)
+
+
+def test_read_d2sa_name_of_two_categories_is_refused(tmp_path):
+    names = [{"id": 1, "name": "a"}, {"id": 2, "name": "a"}]
+    with pytest.raises(AnnotationError, match=r"unique category ids and names.*key categories"):
+        read_d2sa(write(tmp_path, [], categories=names))
+
+
 def test_read_kins_unknown_image_names_annotation(tmp_path):
     _, images = read_kins(write(tmp_path, kins_2020(image_id=8)))
     with pytest.raises(AnnotationError, match=r"image_id, got 8 .*annotation 2"):

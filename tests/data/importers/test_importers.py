@@ -127,7 +127,7 @@ def test_mask_folders_folder_without_number_is_an_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "message"),
-    [("track_id", "track_id or instance_id"), ("category_id", "a listed category_id, got None")],
+    [("track_id", "track_id or instance_id"), ("category_id", "an integer category_id, got None")],
 )
 def test_coco_annotation_without_key_names_it(tmp_path, key, message):
     toy.write_coco(tmp_path / "a.json")
@@ -136,6 +136,63 @@ def test_coco_annotation_without_key_names_it(tmp_path, key, message):
     (tmp_path / "a.json").write_text(json.dumps(data))
     with pytest.raises(AnnotationError, match=f"{message}.*annotation 4"):
         list(read_coco_frames(tmp_path / "a.json", tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "message"),
+    [
+        ("annotations", {"image_id": 7}, "one amodal mask of track 1 in an image, got two"),
+        ("images", {"height": 9}, r"frames of 8x12 \(H x W\).* got 9x12 .*image 8"),
+        ("images", {"video_id": []}, r"video_id or video in every image, got \[\].*image 8"),
+        ("images", {"frame_index": "x"}, r"frame_index or frame_id .*got 'x'.*image 8"),
+        ("images", {"id": 7}, r"unique image ids, got 7 twice"),
+        ("annotations", {"track_id": {}}, r"track_id or instance_id .* got \{\}.*annotation 3"),
+    ],
+)
+def test_coco_broken_entry_is_named(tmp_path, where, change, message):
+    toy.write_coco(tmp_path / "a.json")
+    data = json.loads((tmp_path / "a.json").read_text())
+    data[where][1 if where == "images" else 2] |= change
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=message):
+        list(read_coco_frames(tmp_path / "a.json", tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"flags": ["a"]}, r"flags by name .*key shapes\[0\]"),
+        ({"description": 5}, r"text as description.*key shapes\[0\]"),
+        ({"points": [[0, 0], 5]}, r"a list of points x, y.*key shapes\[0\]\.points"),
+        ({"points": [[0, 0], [1e9, 0], [5, 5]]}, r"outline below.*key shapes\[0\]\.points"),
+        ({"label": "\ud800"}, r"a shape with a label.*key shapes\[0\]"),
+    ],
+)
+def test_labelme_broken_shape_is_named(tmp_path, change, message):
+    toy.write_labelme(tmp_path)
+    data = json.loads((tmp_path / "001.json").read_text())
+    data["shapes"][0] |= change
+    (tmp_path / "001.json").write_text(json.dumps(data))
+    with pytest.raises(AnnotationError, match=message):
+        list(read_labelme(tmp_path, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("<size>3<", "<size>99999999999<", "a whole number, got '99999999999'"),
+        ("<width>12<", "<width>0<", "pixels above 0, got 0.*key original_size"),
+        ('rle="0, 16"', 'rle="0, 99999999999999999999"', "runs that fill a box"),
+        ('width="4"', 'width="-4"', "runs that fill a box"),
+    ],
+)
+def test_cvat_absurd_number_is_an_error(tmp_path, old, new, message):
+    file = tmp_path / "a.xml"
+    toy.write_cvat(file)
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new, 1))
+    with pytest.raises(AnnotationError, match=message):
+        list(read_cvat(file))
 
 
 def test_coco_truncated_rle_is_an_error(tmp_path):

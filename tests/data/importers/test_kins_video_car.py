@@ -97,6 +97,8 @@ def test_read_kins_video_car_pickle_with_code_is_refused_and_not_run(root):
         ({NAME: []}, f"a dict, got list.*key {NAME}"),
         ({NAME: {4: {}}}, f"frames with masks, got none.*key {NAME}"),
         ({NAME: {4: {2: {}}}}, rf"RLE with size and counts, got None.*key {NAME}\.4"),
+        ({NAME: {4: {-1: entry([0])}}}, rf"number of a frame, got -1.*key {NAME}\.4"),
+        ({NAME: {4: {2: entry([0]), 10**9 - 1: entry([0])}}}, "frames 2 to 999999999 "),
         ({NAME: {4: {40: entry([0])}}}, rf"frames 40 to 40 .* none of \[40\].*key {NAME}"),
         (
             {NAME: {4: {2: entry([0]), 3: {"VM": {"size": [6, 10], "counts": b"9"}}}}},

@@ -81,6 +81,8 @@ def test_read_sailvos_unnamed_categories_are_left_out_on_request(tmp_path):
             {"visible_mask": [{"size": [4, 6], "counts": "9"}] * 25},
             r"runs.*key \[1\]\.visible_mask\[0\]",
         ),
+        ({"obj_id": [7]}, r"ids or names, got \[7\].*key \[1\]\.obj_id"),
+        ({"image_ids": [[]] * 25}, r"ids or names, got .*key \[1\]\.image_ids"),
         ({"obj_id": 7}, r"object 7 once in the frames from ah_3a.*key \[1\]\.obj_id"),
     ],
 )

@@ -144,6 +144,13 @@ def test_read_tao_amodal_lists_of_images_count_where_the_video_has_none(tmp_path
         ("annotations", {"image_id": 99}, r"listed image_id, got 99.*annotation 1, key image_id"),
         ("annotations", {"bbox": [0, 1, 2]}, r"4 finite numbers.*annotation 1, key bbox"),
         ("annotations", {"image_id": 8}, r"one box per frame for track 31.*video 5, annotation 2"),
+        ("annotations", {"track_id": None}, r"an integer track_id, got None.*annotation 1"),
+        ("annotations", {"visibility": "1"}, r"a number, got '1'.*annotations\[0\]\.visibility"),
+        ("annotations", {"bbox": [0, 0, 1e9, 1e9]}, r"area of at most 1e\+10.*key bbox"),
+        ("images", {"id": 7}, r"unique ids, got 7 twice.*key images"),
+        ("images", {"height": 0}, r"pixels above 0, got 0.*key images\[0\]\.height"),
+        ("videos", {"neg_category_ids": 3}, r"a list of category ids, got 3.*key videos\[0\]"),
+        ("categories", {"name": "bicycle"}, r"unique category ids and names.*key categories"),
         ("images", {"video_id": 6}, r"listed video_id, got 6.*image 8, key video_id"),
     ],
 )
@@ -176,6 +183,9 @@ def test_read_tao_amodal_missing_key_is_named(tmp_path):
     [
         ({"rles": ["9"]}, r"list of 25 entries, got 1.*a\.json, key \[1\]\.rles"),
         ({"rles": ["9"] * 25}, r"runs.*key \[1\]\.rles\[0\]"),
+        ({"file_names": [0] * 25}, r"expected paths, got \[0.*key \[1\]\.file_names"),
+        ({"width": None}, r"pixels above 0, got None.*key \[1\]\.width"),
+        ({"video_id": []}, r"an integer video_id, got \[\].*key \[1\]\.video_id"),
         ({"track_id": 3}, r"track 3 once.*key \[1\]\.track_id"),
     ],
 )
@@ -188,6 +198,12 @@ def test_read_burst_broken_masks_are_named(tmp_path):
     data = burst()
     data["sequences"][0]["segmentations"][1]["1"] = {"score": 1}
     with pytest.raises(AnnotationError, match=r"with rle.*burst\.json, key BDD/b1c66a42: seg.*\.1"):
+        read(tmp_path, tao(False), data)
+    data["sequences"][0]["segmentations"][1] = {"1x": {"rle": "9"}}
+    with pytest.raises(AnnotationError, match=r"numbers of tracks, got \['1x'\].*segmentations\[1"):
+        read(tmp_path, tao(False), data)
+    data["sequences"][0]["segmentations"][1] = []
+    with pytest.raises(AnnotationError, match=r"a list of objects by track.*key sequences\[0\]"):
         read(tmp_path, tao(False), data)
     del data["sequences"][0]["segmentations"][1]
     with pytest.raises(AnnotationError, match=r"2 entries.*got 1.*key sequences\[0\]\.segm"):
