@@ -7,7 +7,7 @@ runs were checked.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from math import isfinite
 from pathlib import Path
@@ -135,8 +135,7 @@ def _notes(records: list[Record], dataset: VideoDataset, keys: list[str]) -> lis
         empty = sum(not any(record[key]) for record in records) if key in keys else 0
         if empty:
             notes.append(f"{empty} predicted tracks without any {kind} mask (false positives)")
-    same = Counter(_content(record, keys) for record in records)
-    duplicates = sum(count - 1 for count in same.values())
+    duplicates = _count_duplicates(records, keys)
     if duplicates:
         notes.append(f"{duplicates} exact duplicates among the predicted tracks (false positives)")
     predicted = {record["category_id"] for record in records}
@@ -153,7 +152,18 @@ def _notes(records: list[Record], dataset: VideoDataset, keys: list[str]) -> lis
     return notes
 
 
-def _content(record: Record, keys: list[str]) -> tuple[Any, ...]:
-    masks = tuple(tuple(rle and rle["counts"] for rle in record[key]) for key in keys)
-    scores = (record["score"], record.get("amodal_score"))
-    return (record["video_id"], record["category_id"], *scores, masks)
+def _count_duplicates(records: list[Record], keys: list[str]) -> int:
+    """Count the records that repeat another one; masks are compared where the rest is equal."""
+    alike: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        scores = (record["score"], record.get("amodal_score"))
+        alike[(record["video_id"], record["category_id"], *scores)].append(record)
+    duplicates = 0
+    for group in alike.values():
+        if len(group) > 1:
+            contents = {
+                tuple(tuple(rle and rle["counts"] for rle in record[key]) for key in keys)
+                for record in group
+            }
+            duplicates += len(group) - len(contents)
+    return duplicates

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from amodal2.structures.rle import RLE, rle_areas, to_rle
-from amodal2.structures.rle_runs import contained, find_invalid_counts
+from amodal2.structures.rle import plain_counts, to_rle
+from amodal2.structures.rle_runs import contained, describe_invalid, measure_counts
 
 VISIBLE_KEY = "segmentations"
 """Key of the visible masks of a track record."""
 AMODAL_KEY = "amodal_segmentations"
 """Key of the amodal masks of a track record."""
+
+_BATCH = 1 << 12  # masks that are measured together
 
 Problem = tuple[str, str]
 """Key of a record, and what was expected and found there."""
@@ -32,35 +34,69 @@ def normalise_masks(
         dict[int, tuple]: position of each record with a broken mask -> its first problem.
     """
     problems: dict[int, Problem] = {}
-    places: list[tuple[int, str, int]] = []
-    rles: list[RLE] = []
-    pixels: list[int] = []
+    batch: list[_Tube] = []
+    waiting = 0
     for position, track in enumerate(tracks):
         video = videos[track["video_id"]]
         size = (video["height"], video["width"])
         for key in (VISIBLE_KEY, AMODAL_KEY):
-            for frame, mask in enumerate(track.get(key, ())):
-                if mask is None:
-                    continue
-                try:
-                    rle = to_rle(mask, *size)
-                except ValueError as error:
-                    problems.setdefault(position, (f"{key}[{frame}]", str(error)))
-                    continue
-                track[key][frame] = rle
-                places.append((position, key, frame))
-                rles.append(rle)
-                pixels.append(size[0] * size[1])
-    broken = find_invalid_counts([rle["counts"] for rle in rles], pixels)
-    for index, text in broken.items():
-        position, key, frame = places[index]
-        problems.setdefault(position, (f"{key}[{frame}]", text))
-    valid = [index for index in range(len(rles)) if index not in broken]
-    areas = rle_areas([rles[index] for index in valid])
-    for i in np.flatnonzero(areas == 0).tolist():
-        position, key, frame = places[valid[i]]
-        tracks[position][key][frame] = None
+            tube = _Tube(position, key, track.get(key, []), size[0] * size[1])
+            problem = tube.collect(size)
+            if problem is not None:
+                problems.setdefault(position, problem)
+            batch.append(tube)
+            waiting += len(tube.frames)
+        if waiting > _BATCH:
+            _measure(batch, problems)
+            batch, waiting = [], 0
+    _measure(batch, problems)
     return problems
+
+
+class _Tube:
+    """One list of masks of a record, which is brought into normal form."""
+
+    def __init__(self, position: int, key: str, masks: list[Any], pixels: int) -> None:
+        self.position, self.key, self.masks, self.pixels = position, key, masks, pixels
+        self.frames: list[int] = []
+        self.counts: list[str] = []
+
+    def collect(self, size: tuple[int, int]) -> Problem | None:
+        """Note the counts of all masks, as compressed RLEs; return the first problem."""
+        masks = self.masks
+        self.frames = [frame for frame, mask in enumerate(masks) if mask is not None]
+        counts = plain_counts([mask for mask in masks if mask is not None], size)
+        if counts is not None:
+            self.counts = counts
+            return None
+        problem: Problem | None = None
+        valid = []
+        for frame in self.frames:
+            try:
+                masks[frame] = to_rle(masks[frame], *size)
+            except ValueError as error:
+                problem = problem or (f"{self.key}[{frame}]", str(error))
+                continue
+            valid.append(frame)
+        self.frames, self.counts = valid, [masks[frame]["counts"] for frame in valid]
+        return problem
+
+
+def _measure(tubes: list[_Tube], problems: dict[int, Problem]) -> None:
+    """Enter broken masks into ``problems`` and put None in place of empty ones."""
+    sizes = np.array([len(tube.frames) for tube in tubes], dtype=np.int64)
+    pixels = np.repeat(np.array([tube.pixels for tube in tubes], dtype=np.int64), sizes)
+    areas = measure_counts([text for tube in tubes for text in tube.counts], pixels)
+    first = np.concatenate([[0], np.cumsum(sizes)])
+    for index in np.flatnonzero(areas <= 0).tolist():
+        owner = int(np.searchsorted(first, index, side="right")) - 1
+        tube, place = tubes[owner], index - int(first[owner])
+        frame = tube.frames[place]
+        if areas[index] == 0:
+            tube.masks[frame] = None
+        else:
+            text = describe_invalid(tube.counts[place], tube.pixels)
+            problems.setdefault(tube.position, (f"{tube.key}[{frame}]", text))
 
 
 def count_doubts(tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]) -> Counter[str]:
