@@ -22,8 +22,8 @@ import numpy as np
 
 from amodal2.structures.annotation_file import EntryChecks, category_problem, parse_annotations
 from amodal2.structures.mask_checks import Problem
-from amodal2.structures.rle import RLE, rle_areas, rle_box, to_rle
-from amodal2.structures.rle_runs import contained, find_invalid_counts
+from amodal2.structures.rle import plain_counts, rle_areas, rle_box, to_rle
+from amodal2.structures.rle_runs import contained, describe_invalid, measure_counts
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.logging import get_logger
 
@@ -141,30 +141,54 @@ def normalise_image_masks(
         dict[int, tuple]: position of each record with a broken mask -> its first problem.
     """
     problems: dict[int, Problem] = {}
-    places: list[tuple[int, str]] = []
-    rles: list[RLE] = []
-    pixels: list[int] = []
-    for position, record in enumerate(records):
-        image = images[record["image_id"]]
-        for key in MASK_KEYS:
-            if record.get(key) is None:
-                continue
-            try:
-                rles.append(to_rle(record[key], image["height"], image["width"]))
-            except ValueError as error:
-                problems.setdefault(position, (key, str(error)))
-                continue
-            places.append((position, key))
-            pixels.append(image["height"] * image["width"])
-    broken = find_invalid_counts([rle["counts"] for rle in rles], pixels)
-    for index, text in broken.items():
-        problems.setdefault(places[index][0], (places[index][1], text))
-    valid = [index for index in range(len(rles)) if index not in broken]
-    areas = rle_areas([rles[index] for index in valid])
-    for index, area in zip(valid, areas.tolist(), strict=True):
-        position, key = places[index]
-        records[position][key] = rles[index] if area else None
+    for key in MASK_KEYS:
+        positions = [i for i, record in enumerate(records) if record.get(key) is not None]
+        if not positions:
+            continue
+        sizes = []
+        for i in positions:
+            image = images[records[i]["image_id"]]
+            sizes.append([image["height"], image["width"]])
+        counts = plain_counts([records[i][key] for i in positions], sizes)
+        if counts is None:
+            positions, sizes, counts = _compress(records, key, positions, sizes, problems)
+        pixels = [height * width for height, width in sizes]
+        areas = measure_counts(counts, pixels)
+        for place in np.flatnonzero(areas <= 0).tolist():
+            if areas[place] == 0:
+                records[positions[place]][key] = None
+            else:
+                text = describe_invalid(counts[place], pixels[place])
+                problems.setdefault(positions[place], (key, text))
     return problems
+
+
+def _compress(
+    records: list[dict[str, Any]],
+    key: str,
+    positions: list[int],
+    sizes: list[list[int]],
+    problems: dict[int, Problem],
+) -> tuple[list[int], list[list[int]], list[str]]:
+    """Bring masks of any form into compressed form, in place; return those that have one.
+
+    Returns:
+        tuple: their positions, sizes and counts.
+    """
+    valid = []
+    for place, (i, (height, width)) in enumerate(zip(positions, sizes, strict=True)):
+        try:
+            records[i][key] = to_rle(records[i][key], height, width)
+        except ValueError as error:
+            problems.setdefault(i, (key, str(error)))
+        else:
+            valid.append(place)
+    positions = [positions[place] for place in valid]
+    return (
+        positions,
+        [sizes[place] for place in valid],
+        [records[i][key]["counts"] for i in positions],
+    )
 
 
 class _Reader(EntryChecks):

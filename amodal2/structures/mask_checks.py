@@ -65,7 +65,8 @@ class _Tube:
         """Note the counts of all masks, as compressed RLEs; return the first problem."""
         masks = self.masks
         self.frames = [frame for frame, mask in enumerate(masks) if mask is not None]
-        counts = plain_counts([mask for mask in masks if mask is not None], size)
+        present = [mask for mask in masks if mask is not None]
+        counts = plain_counts(present, [[*size]] * len(present))
         if counts is not None:
             self.counts = counts
             return None

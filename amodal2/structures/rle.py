@@ -179,25 +179,25 @@ def find_invalid_rles(rles: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> 
     return problems
 
 
-def plain_counts(masks: Sequence[Any], size: tuple[int, int]) -> list[str] | None:
-    """Return the counts of masks that are all compressed RLEs of the same size; fast for many.
+def plain_counts(masks: Sequence[Any], sizes: list[list[int]]) -> list[str] | None:
+    """Return the counts of masks that are all compressed RLEs of the right size; fast for many.
 
     Args:
         masks (Sequence[object]): what should be such RLEs.
-        size (tuple): expected (H, W).
+        sizes (list[list]): expected [H, W] of each.
 
     Returns:
         list[str] | None: of each mask, unchecked; None if any mask has another form or size.
     """
     try:
         counts = [mask["counts"] for mask in masks]
-        sizes = [mask["size"] for mask in masks]
+        found = [mask["size"] for mask in masks]
     except (KeyError, TypeError):
         return None
-    if sizes.count([*size]) < len(sizes) or not set(map(type, counts)) <= {str}:
+    if found != sizes or not set(map(type, counts)) <= {str}:
         return None
     # Equal numbers may be of another type, as 1.0 or True.
-    return counts if set(map(type, chain.from_iterable(sizes))) <= {int} else None
+    return counts if set(map(type, chain.from_iterable(found))) <= {int} else None
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> RLE:

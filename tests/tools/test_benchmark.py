@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY, load_script
 CONFIG = REPOSITORY / "configs/a2vis/quick/a2vis_aquarium.yaml"
 FIELDS = {
     *("op", "case", "dtype", "device", "threads", "ours_ms", "peer", "peer_ms", "ratio"),
-    *("peers_ms", "memory_mb", "peer_memory_mb", "roofline", "difference", "agrees"),
+    *("peers_ms", "memory_mb", "peer_memory_mb", "roofline", "difference", "agrees", "floor"),
 }
 
 
@@ -48,7 +48,7 @@ def tiny_cases(tool, monkeypatch):
     )
     cases = [case]
     monkeypatch.setattr(tool, "load_cases", lambda: cases)
-    monkeypatch.setattr(tool, "OpsRun", _without_roofline(tool.OpsRun))
+    monkeypatch.setattr(tool, "CasesRun", _without_roofline(tool.CasesRun))
     return cases
 
 
