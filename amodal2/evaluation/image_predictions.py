@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from math import isfinite
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ BOX_KEYS = {"amodal": "bbox", "visible": "visible_bbox"}
 """Kind of box -> key of the predictions."""
 
 Record = dict[str, Any]
+
+_SUMMARY = itemgetter("image_id", "category_id", "score")
 
 
 def load_record_lists(paths: Iterable[str | Path]) -> list[Any]:
@@ -84,7 +88,8 @@ def check_image_predictions(
         "category_id": {category["id"] for category in dataset.categories},
     }
     keys = [*KINDS.values(), *BOX_KEYS.values()]
-    present = [key for key in keys if any(isinstance(r, dict) and key in r for r in records)]
+    used = set(chain.from_iterable(record for record in records if isinstance(record, dict)))
+    present = [key for key in keys if key in used]
     if records and not set(present) & set(KINDS.values()):
         raise AnnotationError(
             f"check_image_predictions: expected records with '{AMODAL_SEGM}' or '{VISIBLE_SEGM}', "
@@ -117,14 +122,16 @@ def _all_right(records: list[Any], known_ids: Mapping[str, set[int]], present: l
     """Check all records at once, which is fast; False: they must be looked at one by one."""
     if set(map(type, records)) - {dict} or set(present) & set(BOX_KEYS.values()):
         return False
-    keys = {"score", *known_ids, *present}
-    if not all(record.keys() >= keys for record in records):
+    try:
+        columns = {
+            key: [record[key] for record in records] for key in ("score", *known_ids, *present)
+        }
+    except KeyError:
         return False
     for key, known in known_ids.items():
-        values = [record[key] for record in records]
-        if set(map(type, values)) - {int} or not known.issuperset(values):
+        if set(map(type, columns[key])) - {int} or not known.issuperset(columns[key]):
             return False
-    scores = [record["score"] for record in records]
+    scores = columns["score"]
     return not set(map(type, scores)) - {int, float} and all(map(isfinite, scores))
 
 
@@ -169,10 +176,10 @@ def _notes(records: list[Record], dataset: ImageDataset) -> list[str]:
     if not records and dataset.annotations:
         notes.append(f"no predictions for {len(dataset.annotations)} true objects: AP and AR are 0")
     for kind, key in KINDS.items():
-        empty = sum(record.get(key, True) is None for record in records)
+        empty = [record.get(key, True) for record in records].count(None)
         if empty:
             notes.append(f"{empty} empty {kind} masks among the predictions (false positives)")
-    duplicates = len(records) - len({_summary(record) for record in records})
+    duplicates = len(records) - len(set(map(_SUMMARY, records)))
     if duplicates:  # masks are compared only then
         duplicates = len(records) - len({_content(record) for record in records})
     if duplicates:
@@ -191,10 +198,6 @@ def _notes(records: list[Record], dataset: ImageDataset) -> list[str]:
     return notes
 
 
-def _summary(record: Record) -> tuple[Any, ...]:
-    return record["image_id"], record["category_id"], record["score"]
-
-
 def _content(record: Record) -> tuple[Any, ...]:
     masks = tuple((record.get(key) or {}).get("counts") for key in KINDS.values())
-    return (*_summary(record), *masks)
+    return (*_SUMMARY(record), *masks)

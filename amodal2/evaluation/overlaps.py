@@ -17,9 +17,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from amodal2.ops import mask_rle_intersections, pack_texts
-from amodal2.structures.rle import rle_areas
+from amodal2.ops import mask_rle_intersections, text_tensors
+from amodal2.structures.packed_tube import PackedTube
+from amodal2.structures.rle_runs import measure_text
 from amodal2.structures.track import MaskTube
+
+_BATCH = 64  # tracks that are measured together
 
 
 @dataclass
@@ -44,11 +47,11 @@ class Tubes:
     """Mask tracks of one video, or of several for :func:`measure_tubes`.
 
     Args:
-        masks: N lists of T valid RLEs or None.
+        masks: N times T valid masks or None.
         areas: N arrays of T pixel counts, 0 where there is no mask.
     """
 
-    masks: list[MaskTube]
+    masks: list[PackedTube]
     areas: list[np.ndarray]
 
     def select(self, indices: Sequence[int]) -> Tubes:
@@ -96,15 +99,13 @@ class Tubes:
 
     def texts(self) -> tuple[Tensor, Tensor]:
         """Return the counts of all masks as ``mask_rle_intersections`` takes them."""
-        return pack_texts([mask["counts"] if mask else "" for tube in self.masks for mask in tube])
+        lengths = [tube.lengths for tube in self.masks]
+        joined = b"".join(tube.text for tube in self.masks)
+        return text_tensors(joined, np.concatenate([np.zeros(0, np.int32), *lengths]))
 
     def frame_size(self) -> tuple[int, int] | None:
         """Return height and width of the masks, None if there is none."""
-        for tube in self.masks:
-            for mask in tube:
-                if mask:
-                    return mask["size"][0], mask["size"][1]
-        return None
+        return next((tube.size for tube in self.masks if tube.text), None)
 
 
 @dataclass
@@ -170,21 +171,27 @@ def mean_area(areas: Sequence[Any] | np.ndarray) -> float:
     return float(known.sum() / present) if present else 0.0
 
 
-def measure_tubes(masks: list[MaskTube]) -> Tubes:
+def measure_tubes(masks: Sequence[MaskTube | PackedTube]) -> Tubes:
     """Compute the areas of many tracks at once.
 
     Args:
-        masks: N lists of T valid RLEs or None; T may differ between tracks.
+        masks: N times T valid RLEs or None; T may differ between tracks.
 
     Returns:
         Tubes: the masks with their areas.
     """
-    values = rle_areas([rle for tube in masks for rle in tube if rle])
-    present = np.array([rle is not None for tube in masks for rle in tube], dtype=bool)
-    flat = np.zeros(len(present), dtype=np.int64)
-    flat[present] = values
-    ends = np.cumsum([len(tube) for tube in masks], dtype=np.int64)
-    return Tubes(masks, np.split(flat, ends[:-1]) if masks else [])
+    tubes = [tube if isinstance(tube, PackedTube) else PackedTube.of(tube) for tube in masks]
+    missing = [tube for tube in tubes if tube.areas is None]
+    for start in range(0, len(missing), _BATCH):
+        batch = missing[start : start + _BATCH]
+        lengths = np.concatenate([tube.lengths for tube in batch])
+        sizes = [len(tube) for tube in batch]
+        pixels = np.repeat([tube.size[0] * tube.size[1] for tube in batch], sizes)
+        pixels[lengths == 0] = 0
+        areas = measure_text(b"".join(tube.text for tube in batch), lengths, pixels)
+        for tube, own in zip(batch, np.split(areas, np.cumsum(sizes)[:-1]), strict=True):
+            tube.areas = own
+    return Tubes(tubes, [tube.areas for tube in tubes if tube.areas is not None])
 
 
 def _corners(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amodal2.ops._library import C_REASON, HAS_C, OpPath, op_path
-from amodal2.ops._rle_text import pack_texts
+from amodal2.ops._rle_text import join_texts, pack_texts, text_tensors
 from amodal2.ops.mask_rle import mask_rle, mask_rle_decode
 from amodal2.ops.mask_rle_measure import mask_rle_areas, mask_rle_intersections
 from amodal2.ops.mask_warp import mask_warp
@@ -14,6 +14,7 @@ __all__ = [
     "C_REASON",
     "HAS_C",
     "OpPath",
+    "join_texts",
     "mask_rle",
     "mask_rle_areas",
     "mask_rle_decode",
@@ -23,6 +24,7 @@ __all__ = [
     "ms_deform_attn",
     "op_paths",
     "pack_texts",
+    "text_tensors",
 ]
 
 _OPS = (

@@ -17,30 +17,53 @@ FIRST_CHAR = 48
 _MOST_PIXELS = 2**34
 
 
-def pack_texts(counts: Sequence[str | bytes]) -> tuple[Tensor, Tensor]:
-    """Put texts one after the other, as the ops take them.
+def join_texts(counts: Sequence[str | bytes]) -> tuple[bytes, np.ndarray]:
+    """Put texts one after the other.
 
     Args:
         counts (Sequence[str | bytes]): N texts; what is not ASCII becomes bytes that no mask has.
 
     Returns:
-        tuple[Tensor[L], Tensor[N + 1]]: the bytes (uint8), and the offset at which each text starts
-        (int64), on the CPU.
+        tuple[bytes, ndarray[N]]: all characters, and how many each text has (int32).
     """
     texts: Sequence[str | bytes] = counts
     try:
         joined = "".join(counts).encode("ascii")  # type: ignore[arg-type]
     except (TypeError, UnicodeEncodeError):
-        texts = [
+        encoded = [
             one.encode("utf-8", "surrogatepass") if isinstance(one, str) else one for one in counts
         ]
-        joined = b"".join(texts)
-    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=offsets[1:])
-    text = (
-        torch.frombuffer(bytearray(joined), dtype=torch.uint8) if joined else torch.empty(0).byte()
-    )
-    return text, torch.from_numpy(offsets)
+        texts, joined = encoded, b"".join(encoded)
+    return joined, np.fromiter(map(len, texts), np.int32, len(texts))
+
+
+def text_tensors(text: bytes, lengths: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Return joined texts as the ops take them.
+
+    Args:
+        text (bytes): of L characters.
+        lengths (ndarray[N]): characters of each.
+
+    Returns:
+        tuple[Tensor[L], Tensor[N + 1]]: the bytes (uint8), and the offset at which each text starts
+        (int64), on the CPU.
+    """
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    chars = torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else torch.empty(0).byte()
+    return chars, torch.from_numpy(offsets)
+
+
+def pack_texts(counts: Sequence[str | bytes]) -> tuple[Tensor, Tensor]:
+    """Join texts and return them as the ops take them, see :func:`join_texts`.
+
+    Args:
+        counts (Sequence[str | bytes]): N texts.
+
+    Returns:
+        tuple[Tensor[L], Tensor[N + 1]]: as from :func:`text_tensors`.
+    """
+    return text_tensors(*join_texts(counts))
 
 
 def check_pair(name: str, label: str, pair: Sequence[int]) -> None:

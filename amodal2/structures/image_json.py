@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -141,14 +142,11 @@ def normalise_image_masks(
         dict[int, tuple]: position of each record with a broken mask -> its first problem.
     """
     problems: dict[int, Problem] = {}
-    for key in MASK_KEYS:
+    size_of = {number: [image["height"], image["width"]] for number, image in images.items()}
+    used = set(chain.from_iterable(records))
+    for key in (key for key in MASK_KEYS if key in used):
         positions = [i for i, record in enumerate(records) if record.get(key) is not None]
-        if not positions:
-            continue
-        sizes = []
-        for i in positions:
-            image = images[records[i]["image_id"]]
-            sizes.append([image["height"], image["width"]])
+        sizes = [size_of[records[i]["image_id"]] for i in positions]
         counts = plain_counts([records[i][key] for i in positions], sizes)
         if counts is None:
             positions, sizes, counts = _compress(records, key, positions, sizes, problems)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from amodal2.ops import join_texts
+from amodal2.structures.packed_tube import PackedTube
 from amodal2.structures.rle import plain_counts, to_rle
-from amodal2.structures.rle_runs import contained, describe_invalid, measure_counts
+from amodal2.structures.rle_runs import contained, describe_invalid, measure_text
 
 VISIBLE_KEY = "segmentations"
 """Key of the visible masks of a track record."""
@@ -22,13 +24,15 @@ Problem = tuple[str, str]
 
 
 def normalise_masks(
-    tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]
+    tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]], *, pack: bool = False
 ) -> dict[int, Problem]:
     """Turn all masks of records into valid compressed RLEs, in place; empty masks become None.
 
     Args:
         tracks: records whose lists have the right lengths.
         videos: video id -> entry with ``height`` and ``width``.
+        pack: put a measured :class:`~amodal2.structures.packed_tube.PackedTube` in place of each
+            list; otherwise the records have none.
 
     Returns:
         dict[int, tuple]: position of each record with a broken mask -> its first problem.
@@ -40,64 +44,110 @@ def normalise_masks(
         video = videos[track["video_id"]]
         size = (video["height"], video["width"])
         for key in (VISIBLE_KEY, AMODAL_KEY):
-            tube = _Tube(position, key, track.get(key, []), size[0] * size[1])
-            problem = tube.collect(size)
+            if key not in track:
+                continue
+            tube = _Tube(position, key, track[key], size)
+            problem = tube.collect()
             if problem is not None:
                 problems.setdefault(position, problem)
             batch.append(tube)
             waiting += len(tube.frames)
         if waiting > _BATCH:
-            _measure(batch, problems)
+            _measure(batch, tracks, problems, pack)
             batch, waiting = [], 0
-    _measure(batch, problems)
+    _measure(batch, tracks, problems, pack)
     return problems
 
 
 class _Tube:
-    """One list of masks of a record, which is brought into normal form."""
+    """The masks of one kind of a record; ``frames`` have one, with ``lengths`` characters each."""
 
-    def __init__(self, position: int, key: str, masks: list[Any], pixels: int) -> None:
-        self.position, self.key, self.masks, self.pixels = position, key, masks, pixels
-        self.frames: list[int] = []
-        self.counts: list[str] = []
+    def __init__(
+        self, position: int, key: str, masks: list[Any] | PackedTube, size: tuple[int, int]
+    ) -> None:
+        self.position, self.key, self.masks, self.size = position, key, masks, size
+        self.frames = np.zeros(0, dtype=np.int64)
+        self.text, self.lengths = b"", np.zeros(0, dtype=np.int32)
 
-    def collect(self, size: tuple[int, int]) -> Problem | None:
-        """Note the counts of all masks, as compressed RLEs; return the first problem."""
-        masks = self.masks
-        self.frames = [frame for frame, mask in enumerate(masks) if mask is not None]
-        present = [mask for mask in masks if mask is not None]
-        counts = plain_counts(present, [[*size]] * len(present))
-        if counts is not None:
-            self.counts = counts
-            return None
+    def collect(self) -> Problem | None:
+        """Join the counts of all masks, as compressed RLEs; return the first problem."""
+        if isinstance(self.masks, PackedTube):
+            return self._collect_packed(self.masks)
+        present = [mask for mask in self.masks if mask is not None]
+        frames = [frame for frame, mask in enumerate(self.masks) if mask is not None]
         problem: Problem | None = None
-        valid = []
-        for frame in self.frames:
-            try:
-                masks[frame] = to_rle(masks[frame], *size)
-            except ValueError as error:
-                problem = problem or (f"{self.key}[{frame}]", str(error))
-                continue
-            valid.append(frame)
-        self.frames, self.counts = valid, [masks[frame]["counts"] for frame in valid]
+        counts = plain_counts(present, [[*self.size]] * len(present))
+        if counts is None:
+            frames, problem = self._compress(self.masks, frames)
+            counts = [self.masks[frame]["counts"] for frame in frames]
+        self.frames = np.array(frames, dtype=np.int64)
+        self.text, self.lengths = join_texts(counts)
         return problem
 
+    def _collect_packed(self, masks: PackedTube) -> Problem | None:
+        frames = np.flatnonzero(masks.lengths)
+        if len(frames) and masks.size != self.size:
+            return self._compress([*masks], frames[:1].tolist())[1]
+        self.frames, self.text, self.lengths = frames, masks.text, masks.lengths[frames]
+        return None
 
-def _measure(tubes: list[_Tube], problems: dict[int, Problem]) -> None:
-    """Enter broken masks into ``problems`` and put None in place of empty ones."""
-    sizes = np.array([len(tube.frames) for tube in tubes], dtype=np.int64)
-    pixels = np.repeat(np.array([tube.pixels for tube in tubes], dtype=np.int64), sizes)
-    areas = measure_counts([text for tube in tubes for text in tube.counts], pixels)
-    first = np.concatenate([[0], np.cumsum(sizes)])
-    for index in np.flatnonzero(areas <= 0).tolist():
-        owner = int(np.searchsorted(first, index, side="right")) - 1
-        tube, place = tubes[owner], index - int(first[owner])
-        frame = tube.frames[place]
-        if areas[index] == 0:
-            tube.masks[frame] = None
-        else:
-            text = describe_invalid(tube.counts[place], tube.pixels)
-            problems.setdefault(tube.position, (f"{tube.key}[{frame}]", text))
+    def _compress(self, masks: list[Any], frames: list[int]) -> tuple[list[int], Problem | None]:
+        """Bring masks of any form into compressed form, in place; return those that have one."""
+        problem: Problem | None = None
+        valid = []
+        for frame in frames:
+            try:
+                masks[frame] = to_rle(masks[frame], *self.size)
+            except ValueError as error:
+                problem = problem or (f"{self.key}[{frame}]", str(error))
+            else:
+                valid.append(frame)
+        return valid, problem
+
+    def accept(self, areas: np.ndarray) -> Problem | None:
+        """Take the areas of all masks, without the empty ones; return the first problem."""
+        stops = np.cumsum(self.lengths, dtype=np.int64)
+        for place in np.flatnonzero(areas < 0)[:1].tolist():
+            counts = self.text[stops[place] - self.lengths[place] : stops[place]]
+            pixels = self.size[0] * self.size[1]
+            problem = describe_invalid(counts.decode("utf-8", "surrogatepass"), pixels)
+            return f"{self.key}[{self.frames[place]}]", problem
+        empty = np.flatnonzero(areas == 0)
+        if isinstance(self.masks, list):
+            for place in empty.tolist():
+                self.masks[self.frames[place]] = None
+        if len(empty):
+            pieces = [
+                self.text[stop - n : stop] for stop, n in zip(stops, self.lengths, strict=True)
+            ]
+            self.text = b"".join(pieces[place] for place in np.flatnonzero(areas).tolist())
+            self.lengths = np.where(areas > 0, self.lengths, 0)
+        return None
+
+    def packed(self, areas: np.ndarray) -> PackedTube:
+        """Return the accepted masks with their areas."""
+        lengths = np.zeros(len(self.masks), dtype=np.int32)
+        measured = np.zeros(len(self.masks), dtype=np.int64)
+        lengths[self.frames], measured[self.frames] = self.lengths, areas
+        return PackedTube(self.size, self.text, lengths, measured)
+
+
+def _measure(
+    tubes: list[_Tube], tracks: list[dict[str, Any]], problems: dict[int, Problem], pack: bool
+) -> None:
+    """Enter broken masks into ``problems``, put None in place of empty ones, and pack all."""
+    if not tubes:
+        return
+    sizes = [len(tube.frames) for tube in tubes]
+    pixels = np.repeat([tube.size[0] * tube.size[1] for tube in tubes], sizes)
+    lengths = np.concatenate([tube.lengths for tube in tubes])
+    measured = measure_text(b"".join(tube.text for tube in tubes), lengths, pixels)
+    for tube, areas in zip(tubes, np.split(measured, np.cumsum(sizes)[:-1]), strict=True):
+        problem = tube.accept(areas)
+        if problem is not None:
+            problems.setdefault(tube.position, problem)
+        elif pack:
+            tracks[tube.position][tube.key] = tube.packed(areas)
 
 
 def count_doubts(tracks: list[dict[str, Any]], videos: dict[int, dict[str, Any]]) -> Counter[str]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from amodal2.ops import mask_rle_areas, pack_texts
+from amodal2.ops import join_texts, mask_rle_areas, text_tensors
 
 _CHUNK_CHARS = 1 << 16
 _CHUNK_STRINGS = 1 << 12
@@ -57,9 +57,23 @@ def measure_counts(counts: Sequence[str], pixels: Sequence[int] | np.ndarray) ->
     areas = np.empty(len(counts), dtype=np.int64)
     for start in range(0, len(counts), _CHUNK_STRINGS):
         chunk = slice(start, start + _CHUNK_STRINGS)
-        expected = torch.from_numpy(np.array(pixels[chunk], dtype=np.int64))
-        areas[chunk] = mask_rle_areas(*pack_texts(counts[chunk]), expected).numpy()
+        areas[chunk] = measure_text(*join_texts(counts[chunk]), np.asarray(pixels[chunk]))
     return areas
+
+
+def measure_text(text: bytes, lengths: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Count the foreground pixels of masks of unknown origin, in joined form.
+
+    Args:
+        text (bytes): the strings, one after the other.
+        lengths (ndarray[M]): characters of each.
+        pixels (ndarray[M]): H * W that the runs of each must fill.
+
+    Returns:
+        ndarray[M]: int64; -1 where a string does not describe a mask of that size.
+    """
+    expected = torch.from_numpy(pixels.astype(np.int64))
+    return mask_rle_areas(*text_tensors(text, lengths), expected).numpy()
 
 
 def find_invalid_counts(counts: Sequence[str], pixels: Sequence[int]) -> dict[int, str]:
