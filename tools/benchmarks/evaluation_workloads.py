@@ -31,6 +31,7 @@ class Workload:
         width: of the frames in pixels.
         shift: pixels within which the centres of displaced ones lie.
         axis: range of the second half axis in pixels.
+        speed: range of the velocities in pixels per frame.
         expected_ap: what the scores must be, None where it is not published.
     """
 
@@ -44,6 +45,7 @@ class Workload:
     width: int = 480
     shift: float = 16
     axis: float = 45
+    speed: float = 8
     expected_ap: float | None = None
 
 
@@ -111,7 +113,7 @@ def _new(row: np.ndarray, size: Workload) -> _Ellipse:
         b=15 + size.axis * row[3],
         angle=np.pi * row[4],
         category=1 + int(size.classes * row[5]),
-        speed=(8 * (row[6] - 0.5), 8 * (row[7] - 0.5)) if size.length else (0.0, 0.0),
+        speed=(size.speed * (row[6] - 0.5), size.speed * (row[7] - 0.5)) if size.length else (0, 0),
     )
 
 
