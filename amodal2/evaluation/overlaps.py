@@ -105,7 +105,7 @@ class Tubes:
 
     def frame_size(self) -> tuple[int, int] | None:
         """Return height and width of the masks, None if there is none."""
-        return next((tube.size for tube in self.masks if tube.text), None)
+        return next((tube.size for tube in self.masks if tube.lengths.any()), None)
 
 
 @dataclass

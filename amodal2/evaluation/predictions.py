@@ -139,7 +139,7 @@ def _notes(records: list[Record], dataset: VideoDataset, keys: list[str]) -> lis
     if not records and dataset.annotations:
         notes.append(f"no predictions for {len(dataset.annotations)} true tracks: AP and AR are 0")
     for kind, key in MASK_KEYS.items():
-        empty = sum(not record[key].text for record in records) if key in keys else 0
+        empty = sum(not record[key].lengths.any() for record in records) if key in keys else 0
         if empty:
             notes.append(f"{empty} predicted tracks without any {kind} mask (false positives)")
     duplicates = _count_duplicates(records, keys)

@@ -68,6 +68,7 @@ class _Tube:
         self.position, self.key, self.masks, self.size = position, key, masks, size
         self.frames = np.zeros(0, dtype=np.int64)
         self.text, self.lengths = b"", np.zeros(0, dtype=np.int32)
+        self.emptied = False
 
     def collect(self) -> Problem | None:
         """Join the counts of all masks, as compressed RLEs; return the first problem."""
@@ -122,13 +123,18 @@ class _Tube:
             ]
             self.text = b"".join(pieces[place] for place in np.flatnonzero(areas).tolist())
             self.lengths = np.where(areas > 0, self.lengths, 0)
+            self.emptied = True
         return None
 
     def packed(self, areas: np.ndarray) -> PackedTube:
         """Return the accepted masks with their areas."""
+        small = self.size[0] * self.size[1] < 2**31
+        measured = np.zeros(len(self.masks), dtype=np.int32 if small else np.int64)
+        measured[self.frames] = areas
+        if isinstance(self.masks, PackedTube) and not self.emptied:
+            return self.masks.measured(measured)
         lengths = np.zeros(len(self.masks), dtype=np.int32)
-        measured = np.zeros(len(self.masks), dtype=np.int64)
-        lengths[self.frames], measured[self.frames] = self.lengths, areas
+        lengths[self.frames] = self.lengths
         return PackedTube(self.size, self.text, lengths, measured)
 
 
@@ -142,8 +148,9 @@ def _measure(
     pixels = np.repeat([tube.size[0] * tube.size[1] for tube in tubes], sizes)
     lengths = np.concatenate([tube.lengths for tube in tubes])
     measured = measure_text(b"".join(tube.text for tube in tubes), lengths, pixels)
+    right = bool((measured > 0).all())
     for tube, areas in zip(tubes, np.split(measured, np.cumsum(sizes)[:-1]), strict=True):
-        problem = tube.accept(areas)
+        problem = None if right else tube.accept(areas)
         if problem is not None:
             problems.setdefault(tube.position, problem)
         elif pack:

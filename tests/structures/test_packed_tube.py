@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from amodal2.structures.packed_tube import PackedTube, pack_tube
-from tests.structures.toy_videos import bar
+from tests.structures.toy_videos import bar, dataset, track, tube
 
 MASKS = [None, bar(0, 10), bar(2, 3), None, bar(0, 20), None]
 
@@ -44,3 +44,11 @@ def test_packed_tube_reads_like_the_list():
 )
 def test_pack_tube_leaves_anything_else_as_it_is(masks):
     assert pack_tube(masks) is masks
+
+
+def test_video_dataset_pack_keeps_the_masks(tmp_path):
+    truth = dataset(tmp_path, track(1, segmentations=tube(bar(0, 10), None, bar(5, 9))))
+    before = truth.annotations[0]["segmentations"]
+    truth.pack()
+    assert isinstance(truth.annotations[0]["segmentations"], PackedTube)
+    assert truth.annotations[0]["segmentations"] == before

@@ -3,8 +3,8 @@
 
 Each video has 128 frames of 320x480 pixels, 10 true and 100 predicted tracks of one class, drawn as
 the workload W3 is, but so slow that they stay in the frame; a few videos are drawn and repeated
-under new ids. The command runs in a process
-of its own and one thread, from reading both files to the printed table.
+under new ids. The command runs in a process of its own and one thread, from reading both files to
+the printed table.
 
 Example::
 
