@@ -33,23 +33,27 @@ class CocoEngine:
         images: Sequence[Entry],
         category_ids: Sequence[int],
         truth: Sequence[Entry],
+        true_shapes: Sequence[Any],
         predicted: Sequence[Entry],
+        predicted_shapes: Sequence[Any],
         *,
         boxes: bool,
         class_agnostic: bool,
+        crowd: bool = True,
     ) -> None:
         """Hand the data over.
 
         Args:
             images: entries with ``id, height, width``.
             category_ids: in the order of the results.
-            truth: G checked objects with ``image_id, category_id, iscrowd, shape``; the shape is an
-                RLE or a box (x, y, w, h).
-            predicted: D checked predictions with ``image_id, category_id, score, shape``; a shape
-                of None takes nothing.
+            truth: G checked objects with ``image_id, category_id, iscrowd``.
+            true_shapes: G RLEs or boxes (x, y, w, h).
+            predicted: D checked predictions with ``image_id, category_id, score``.
+            predicted_shapes: D RLEs or boxes; None takes nothing.
             boxes: the shapes are boxes.
             class_agnostic: all categories count as one; equal scores rank by category, then by
                 their place in the file, as in pycocotools.
+            crowd: objects with ``iscrowd`` are crowds.
         """
         ordered = sorted(images, key=lambda image: image["id"])
         self._sizes = [(image["height"], image["width"]) for image in ordered]
@@ -61,8 +65,8 @@ class CocoEngine:
         self._params.iou_thrs = IOU_THRESHOLDS.tolist()
         self._params.rec_thrs = RECALL_THRESHOLDS.tolist()
         self._agnostic = class_agnostic
-        self._truth = self._load_truth(truth)
-        self._predicted = self._load_predictions(predicted)
+        self._truth = self._load_truth(truth, true_shapes, crowd)
+        self._predicted = self._load_predictions(predicted, predicted_shapes)
 
     def curves(
         self,
@@ -97,8 +101,9 @@ class CocoEngine:
         result: Any = run.eval
         return Curves(result["precision"], result["recall"])
 
-    def _load_truth(self, entries: Sequence[Entry]) -> _Loaded:
-        columns = self._columns(entries)
+    def _load_truth(self, entries: Sequence[Entry], shapes: Sequence[Any], crowd: bool) -> _Loaded:
+        columns = self._columns(entries, shapes)
+        crowds = [crowd and entries[i]["iscrowd"] for i in columns.order]
         sizes = enumerate(self._sizes)
         coco = COCO.from_arrays(
             [{"id": i, "height": height, "width": width} for i, (height, width) in sizes],
@@ -107,20 +112,20 @@ class CocoEngine:
             columns.categories,
             columns.boxes,
             area=np.zeros(len(entries)),
-            iscrowd=np.array([entries[i]["iscrowd"] for i in columns.order], dtype=np.int64),
+            iscrowd=np.array(crowds, dtype=bool),
             segmentation=columns.masks,
         )
         return _Loaded(coco, columns.ids())
 
-    def _load_predictions(self, entries: Sequence[Entry]) -> _Loaded:
-        columns = self._columns(entries)
+    def _load_predictions(self, entries: Sequence[Entry], shapes: Sequence[Any]) -> _Loaded:
+        columns = self._columns(entries, shapes)
         scores = np.array([entries[i]["score"] for i in columns.order], dtype=np.float64)
         rows = (columns.images, *columns.boxes.T, scores, columns.categories)
         table = np.stack(rows, axis=1, dtype=np.float64)
         coco = self._truth.coco.load_res(table, segmentation=columns.masks)
         return _Loaded(coco, columns.ids())
 
-    def _columns(self, entries: Sequence[Entry]) -> _Columns:
+    def _columns(self, entries: Sequence[Entry], shapes: Sequence[Any]) -> _Columns:
         """Return the entries in the engine's form.
 
         Images and categories are numbered from 0, since ids of a file may be any integer.
@@ -132,7 +137,7 @@ class CocoEngine:
         else:
             categories = [self._categories[entry["category_id"]] for entry in entries]
         images = [self._images[entries[i]["image_id"]] for i in order]
-        shapes = [entries[i]["shape"] for i in order]
+        shapes = [shapes[i] for i in order]
         boxes, masks = np.zeros((len(entries), 4)), None
         if self._params.iou_type == "bbox":
             nothing = (0, 0, 0, 0)
@@ -140,7 +145,7 @@ class CocoEngine:
             boxes = np.array(given, dtype=np.float64).reshape(-1, 4)
         else:
             masks = [
-                self._empty_mask(image) if shape is None else shape
+                shape or self._empty_mask(image)
                 for image, shape in zip(images, shapes, strict=True)
             ]
         return _Columns(

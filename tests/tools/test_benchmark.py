@@ -139,8 +139,9 @@ def test_benchmark_without_gpu_exits_with_two(tool, monkeypatch, capsys):
     assert "expected a GPU for --device cuda, got none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["encode_blobs_100x160x240", "decode_blobs_100x160x240"])
-def test_benchmark_mask_rle_case_agrees_with_pycocotools(tool, measure, name):
+@pytest.mark.parametrize("kind", ["encode", "decode", "areas", "pairs"])
+def test_benchmark_mask_rle_case_agrees_with_pycocotools(tool, measure, kind):
+    name = f"{kind}_blobs_100x160x240"
     (case,) = (case for case in tool.load_cases() if case.name == name)
     inputs = case.make(torch.device("cpu"), torch.bool)
     assert measure.difference(case.ours(inputs), case.peers[0].run(inputs)) == 0.0
