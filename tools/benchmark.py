@@ -6,12 +6,19 @@ interleaved rounds, ratio = peer's time / ours (above 1: ours is faster), the me
 adds, and the share of the roofline, the time that a measured copy and matrix product would need
 for the case's bytes and flops over ours. A case whose result is not the peer's makes the exit
 status 1. ``inference`` runs A2VIS once with the compiled ops and once with the references, each in
-a process of its own. On a busy machine use one thread and --cpu-time.
+a process of its own. ``eval`` scores the workloads W1 to W4 of shared/reference/evaluation.md,
+section 6, with the same table: ``video_ap`` against the calls of the official YouTube-VIS script,
+``image_ap`` against pycocotools, hotcoco and, where installed, faster-coco-eval, ``tracking``
+(HOTA, CLEAR and identity metrics) against TrackEval where that is installed. Ours goes from parsed
+files to the scores with all checks of the predictions; every peer must give the same numbers, and a
+ratio below the floor that the project has set is named. On a busy machine use one thread and
+--cpu-time.
 
 Examples::
 
     python tools/benchmark.py ops --op mask_rle --threads 1 --cpu-time --json ops.json
     python tools/benchmark.py inference --size 480x864 --frames 3 --threads 1
+    python tools/benchmark.py eval --cpu-time --json eval.json
 """
 
 from __future__ import annotations
@@ -22,7 +29,7 @@ import importlib
 import platform
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -81,18 +88,24 @@ def describe_machine(device: torch.device, args: argparse.Namespace) -> dict[str
     }
 
 
-class OpsRun:
-    """Runs cases on one device; knows the machine's speed for the roofline."""
+class CasesRun:
+    """Runs cases on one device; measures the machine's speed for the roofline when it is needed."""
 
     def __init__(self, device: torch.device, args: argparse.Namespace) -> None:
         self.measure = load_module("measure")
         self.device, self.args = device, args
         self.clock = partial(self.measure.read_clock, device, args.cpu_time)
-        self.copy_bytes = self.measure.measure_copy(device, self.clock)
         self.matmul_flops: dict[torch.dtype, float | None] = {}
+
+    @cached_property
+    def copy_bytes(self) -> float:
+        """Bytes per second of a copy."""
+        return self.measure.measure_copy(self.device, self.clock)
 
     def roofline_ms(self, case: Any, dtype: torch.dtype) -> float | None:
         """Return the least time for the case's bytes and flops, None if it counts neither."""
+        if not case.bytes and not case.flops:
+            return None
         if dtype not in self.matmul_flops:
             flops = self.measure.measure_matmul(self.device, dtype, self.clock)
             self.matmul_flops[dtype] = flops
@@ -125,6 +138,7 @@ class OpsRun:
             "peer": best,
             "peer_ms": by_peer[best],
             "ratio": by_peer[best] / times[0],
+            "floor": case.floor,
             "peers_ms": by_peer,
             "memory_mb": self.measure.peak_memory(ours, self.device),
             "peer_memory_mb": self.measure.peak_memory(peers[best], self.device),
@@ -175,28 +189,42 @@ def format_row(result: dict[str, Any]) -> str:
 
 
 def run_ops(args: argparse.Namespace) -> int:
-    """Run the cases; the exit status is 1 if one disagrees with its peer, 2 if there is none."""
-    chosen = list(select(load_cases(), args))
+    """Run the cases of the ops."""
+    return run_cases(load_cases(), args, roofline=True)
+
+
+def run_eval(args: argparse.Namespace) -> int:
+    """Run the cases of the evaluation."""
+    return run_cases(load_module("evaluation").eval_cases(), args, roofline=False)
+
+
+def run_cases(cases: list[Any], args: argparse.Namespace, *, roofline: bool) -> int:
+    """Run cases; the exit status is 1 if one disagrees with its peer, 2 if there is none."""
+    chosen = list(select(cases, args))
     if not chosen:
         print("benchmark: expected cases for these options, got none", file=sys.stderr)
         return 2
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-    run = OpsRun(device, args)
+    run = CasesRun(device, args)
     print(ROW.format(*HEADER).rstrip())
     results = []
     for case, dtype in chosen:
         results.append(run.run(case, dtype))
         print(format_row(results[-1]), flush=True)
     machine = describe_machine(device, args)
-    machine["copy_gb_per_s"] = run.copy_bytes / 1e9
-    machine["matmul_gflops"] = {
-        str(dtype).removeprefix("torch."): flops / 1e9
-        for dtype, flops in run.matmul_flops.items()
-        if flops is not None
-    }
+    if roofline:
+        machine["copy_gb_per_s"] = run.copy_bytes / 1e9
+        machine["matmul_gflops"] = {
+            str(dtype).removeprefix("torch."): flops / 1e9
+            for dtype, flops in run.matmul_flops.items()
+            if flops is not None
+        }
     if args.json:
         write_json(args.json, {"machine": machine, "results": results}, indent=1)
+    for result in results:
+        if result["floor"] is not None and result["ratio"] < result["floor"]:
+            print(f"{result['op']} {result['case']}: below the floor of {result['floor']:g}x")
     wrong = [result for result in results if not result["agrees"]]
     for result in wrong:
         print(
@@ -233,9 +261,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     ops = commands.add_parser("ops", help="single ops against stock functions")
     ops.set_defaults(run=run_ops)
     ops.add_argument("--op", nargs="*", choices=sorted(op_paths()), help="default: all")
-    ops.add_argument("--case", default="*", metavar="GLOB", help="names of cases, e.g. 'fwd_*'")
-    ops.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32; default: all")
     ops.add_argument("--rounds", type=int, default=10, help="timings, of which the median counts")
+    evaluation = commands.add_parser("eval", help="the evaluation against packages and scripts")
+    evaluation.set_defaults(run=run_eval)
+    kinds = ("image_ap", "video_ap", "tracking")
+    evaluation.add_argument("--op", nargs="*", choices=kinds, help="default: all")
+    evaluation.add_argument("--rounds", type=int, default=3, help="timings, median counts")
+    for command in (ops, evaluation):
+        command.add_argument("--case", default="*", metavar="GLOB", help="names, e.g. 'fwd_*'")
+        command.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32")
     inference = commands.add_parser("inference", help="A2VIS with and without the compiled ops")
     inference.set_defaults(run=run_inference)
     inference.add_argument(
@@ -249,9 +283,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     inference.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys, e.g. a smaller one"
     )
-    for command in (ops, inference):
+    for command in (ops, inference, evaluation):
+        threads = 1 if command is evaluation else torch.get_num_threads()
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-        command.add_argument("--threads", type=int, default=torch.get_num_threads())
+        command.add_argument("--threads", type=int, default=threads)
         command.add_argument(
             "--cpu-time", action="store_true", help="count CPU time of all threads"
         )

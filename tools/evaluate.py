@@ -52,7 +52,10 @@ def read_truth(args: argparse.Namespace) -> VideoDataset | ImageDataset:
         with open(args.gt, "rb") as file:
             video = b'"videos"' in file.read()
     read = read_video_json if video else read_image_json
-    return read(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
+    dataset = read(args.gt, strict=args.strict, skip_invalid=args.skip_invalid)
+    if args.task == "video" and isinstance(dataset, VideoDataset):
+        dataset.pack()
+    return dataset
 
 
 def read_inputs(

@@ -100,8 +100,15 @@ def match_cell(cell: Cell, area_ranges: np.ndarray, thresholds: np.ndarray) -> M
     matched, ignored = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     limits = np.minimum(thresholds, 1 - 1e-10)
     free = np.ones((*shape[:2], len(cell.truth_areas)), dtype=bool)
-    reachable = (cell.iou >= limits.min()).any(axis=1) if free.shape[2] else np.zeros(count, bool)
-    for d in np.flatnonzero(reachable):
+    near = cell.iou >= limits.min()
+    for d in np.flatnonzero(near.any(axis=1)):
+        candidates = np.flatnonzero(near[d])
+        if len(candidates) == 1:  # as for most predictions: nothing to choose from
+            g = candidates[0]
+            fits = free[:, :, g] & (cell.iou[d, g] >= limits)
+            matched[:, :, d], ignored[:, :, d] = fits, fits & ignore[:, g, None]
+            free[:, :, g] &= ~fits | cell.crowd[g]
+            continue
         fits = free & (cell.iou[d] >= limits[:, None])
         best, found = _last_best(cell.iou[d], fits & ~ignore[:, None])
         spare, spare_found = _last_best(cell.iou[d], fits & ignore[:, None])

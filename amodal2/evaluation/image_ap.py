@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,6 @@ IMAGE_AREA_RANGES = {
 }
 """Mask area in pixels, both ends included (COCO)."""
 ALL_AREAS = {"all": IMAGE_AREA_RANGES["all"]}
-_PREDICTED_KEYS = ("image_id", "category_id", "score")
 
 
 @dataclass(frozen=True)
@@ -101,16 +99,13 @@ class ImageTask:
         self._engine = CocoEngine(
             dataset.images,
             list(self.categories),
-            [
-                _entry(record, shape, rules)
-                for record, shape in zip(self.objects, shapes, strict=True)
-            ],
-            [
-                {key: record[key] for key in _PREDICTED_KEYS} | {"shape": shape}
-                for record, shape in zip(records, predicted.shapes, strict=True)
-            ],
+            self.objects,
+            shapes,
+            records,
+            predicted.shapes,
             boxes=region.boxes,
             class_agnostic=rules.class_agnostic,
+            crowd=rules.crowd,
         )
 
     def score(self, ignore: np.ndarray | None = None) -> APScores:
@@ -168,12 +163,6 @@ class ImageTask:
             name: mean_defined(precision[:, :, k, index, -1]) for k, name in enumerate(names)
         }
         return APScores(stats, per_category)
-
-
-def _entry(record: Record, shape: Any, rules: Rules) -> Record:
-    crowd = int(record["iscrowd"] and rules.crowd)
-    place = {key: record[key] for key in ("image_id", "category_id")}
-    return place | {"iscrowd": crowd, "shape": shape}
 
 
 def _predicted_rate(record: Record) -> float:

@@ -8,8 +8,9 @@ looks wrong becomes a note. Masks reach the C code only after their runs were ch
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ BOX_KEYS = {"amodal": "bbox", "visible": "visible_bbox"}
 """Kind of box -> key of the predictions."""
 
 Record = dict[str, Any]
+
+_SUMMARY = itemgetter("image_id", "category_id", "score")
 
 
 def load_record_lists(paths: Iterable[str | Path]) -> list[Any]:
@@ -74,25 +77,26 @@ def check_image_predictions(
     """
     records = list(predictions)
     images = {image["id"]: image for image in dataset.images}
-    known_ids: dict[str, Collection[int]] = {
-        "image_id": images,
+    known_ids: dict[str, set[int]] = {
+        "image_id": set(images),
         "category_id": {category["id"] for category in dataset.categories},
     }
     keys = [*KINDS.values(), *BOX_KEYS.values()]
-    present = [key for key in keys if any(isinstance(r, dict) and key in r for r in records)]
+    used = set(chain.from_iterable(record for record in records if isinstance(record, dict)))
+    present = [key for key in keys if key in used]
     if records and not set(present) & set(KINDS.values()):
         raise AnnotationError(
             f"check_image_predictions: expected records with '{AMODAL_SEGM}' or '{VISIBLE_SEGM}', "
             f"got neither in {len(records)} records",
             file=file,
         )
-    checked: list[Record] = []
-    for position, record in enumerate(records):
-        problem = _record_problem(record, known_ids, present)
-        if problem is not None:
-            _stop(problem, position, record, file)
-        kept = ("image_id", "category_id", "score", *present)
-        checked.append({key: record[key] for key in kept})
+    if not _all_right(records, known_ids, present):
+        for position, record in enumerate(records):
+            problem = _record_problem(record, known_ids, present)
+            if problem is not None:
+                _stop(problem, position, record, file)
+    kept = ("image_id", "category_id", "score", *present)
+    checked: list[Record] = [{key: record[key] for key in kept} for record in records]
     for position, problem in sorted(normalise_image_masks(checked, images).items()):
         _stop(problem, position, checked[position], file)
     return checked, _notes(checked, dataset)
@@ -108,8 +112,24 @@ def _stop(problem: Problem, position: int, record: Any, file: str | Path | None)
     )
 
 
+def _all_right(records: list[Any], known_ids: Mapping[str, set[int]], present: list[str]) -> bool:
+    """Check all records at once, which is fast; False: they must be looked at one by one."""
+    if set(map(type, records)) - {dict} or set(present) & set(BOX_KEYS.values()):
+        return False
+    try:
+        columns = {
+            key: [record[key] for record in records] for key in ("score", *known_ids, *present)
+        }
+    except KeyError:
+        return False
+    for key, known in known_ids.items():
+        if set(map(type, columns[key])) - {int} or not known.issuperset(columns[key]):
+            return False
+    return all(map(is_number, columns["score"]))
+
+
 def _record_problem(
-    record: Any, known_ids: Mapping[str, Collection[int]], present: list[str]
+    record: Any, known_ids: Mapping[str, set[int]], present: list[str]
 ) -> Problem | None:
     if not isinstance(record, dict):
         return "record", f"expected an object, got {record!r:.80}"
@@ -143,11 +163,12 @@ def _notes(records: list[Record], dataset: ImageDataset) -> list[str]:
     if not records and dataset.annotations:
         notes.append(f"no predictions for {len(dataset.annotations)} true objects: AP and AR are 0")
     for kind, key in KINDS.items():
-        empty = sum(record.get(key, True) is None for record in records)
+        empty = [record.get(key, True) for record in records].count(None)
         if empty:
             notes.append(f"{empty} empty {kind} masks among the predictions (false positives)")
-    same = Counter(_content(record) for record in records)
-    duplicates = sum(count - 1 for count in same.values())
+    duplicates = len(records) - len(set(map(_SUMMARY, records)))
+    if duplicates:  # masks are compared only then
+        duplicates = len(records) - len({_content(record) for record in records})
     if duplicates:
         notes.append(f"{duplicates} exact duplicates among the predictions (false positives)")
     predicted = {record["category_id"] for record in records}
@@ -166,4 +187,4 @@ def _notes(records: list[Record], dataset: ImageDataset) -> list[str]:
 
 def _content(record: Record) -> tuple[Any, ...]:
     masks = tuple((record.get(key) or {}).get("counts") for key in KINDS.values())
-    return (record["image_id"], record["category_id"], record["score"], *masks)
+    return (*_SUMMARY(record), *masks)

@@ -1,10 +1,9 @@
 """Intersections over unions of the tracks of one video, frame by frame and over the whole tubes.
 
 Average precision needs the IoU of whole tubes, tracking metrics that of every frame; both come from
-one pass. Masks: one call into pycocotools per frame gives the IoU q of all pairs of that frame;
-with the two areas a and b the integer intersection is recovered exactly as q (a + b) / (1 + q),
-because q = I / (a + b - I). Boxes are continuous: the box [x, y, w, h] covers w h. Frames in which
-one side has nothing add their area to the union only, which the sum of all areas already holds.
+one pass. Masks are compared as run lengths by the op ``mask_rle_intersections``. Boxes are
+continuous: the box [x, y, w, h] covers w h. Frames in which one side has nothing add their area to
+the union only, which the sum of all areas already holds.
 
 Dimensions: N tracks, D predicted tracks, G ground-truth tracks, T frames.
 """
@@ -16,10 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pycocotools import mask as coco_mask
+from torch import Tensor
 
-from amodal2.structures.rle import rle_areas
+from amodal2.ops import mask_rle_intersections, text_tensors
+from amodal2.structures.packed_tube import PackedTube
+from amodal2.structures.rle_runs import measure_text
 from amodal2.structures.track import MaskTube
+
+_BATCH = 64  # tracks that are measured together
 
 
 @dataclass
@@ -44,11 +47,11 @@ class Tubes:
     """Mask tracks of one video, or of several for :func:`measure_tubes`.
 
     Args:
-        masks: N lists of T valid RLEs or None.
+        masks: N times T valid masks or None.
         areas: N arrays of T pixel counts, 0 where there is no mask.
     """
 
-    masks: list[MaskTube]
+    masks: list[PackedTube]
     areas: list[np.ndarray]
 
     def select(self, indices: Sequence[int]) -> Tubes:
@@ -65,7 +68,9 @@ class Tubes:
         Returns:
             ndarray[N]: float; 0 for a track without any mask.
         """
-        return np.array([mean_area(areas) for areas in self.areas], dtype=np.float64)
+        sums = np.array([areas.sum() for areas in self.areas], dtype=np.float64)
+        present = np.array([np.count_nonzero(areas) for areas in self.areas], dtype=np.float64)
+        return _ratio(sums, present)
 
     def content(self, index: int) -> list[Any]:
         """Return what tells a track from other ones, in a form that can be ordered."""
@@ -78,21 +83,29 @@ class Tubes:
             truth: G tracks.
             length: T, the number of frames of all tracks.
         """
-        predicted_areas = np.array(self.areas, dtype=np.float64).reshape(-1, length).T
-        truth_areas = np.array(truth.areas, dtype=np.float64).reshape(-1, length).T
-        predicted, present = predicted_areas > 0, truth_areas > 0
-        frames = np.zeros((length, predicted.shape[1], present.shape[1]))
-        for t in np.flatnonzero(predicted.any(axis=1) & present.any(axis=1)).tolist():
-            (rows,), (columns,) = predicted[t].nonzero(), present[t].nonzero()
-            frames[t, rows[:, None], columns] = coco_mask.iou(
-                [self.masks[i][t] for i in rows.tolist()],
-                [truth.masks[j][t] for j in columns.tolist()],
-                [0] * len(columns),
-            )
+        predicted_areas = np.array(self.areas, dtype=np.int64).reshape(-1, length).T
+        truth_areas = np.array(truth.areas, dtype=np.int64).reshape(-1, length).T
         total = predicted_areas[:, :, None] + truth_areas[:, None]
-        intersection = np.rint(frames * total / (1 + frames)).sum(axis=0)
-        tubes = _ratio(intersection, total.sum(axis=0) - intersection)
-        return Overlaps(frames, tubes, predicted, present)
+        intersection = np.zeros_like(total)
+        size = truth.frame_size()
+        if size is not None:
+            intersection = mask_rle_intersections(
+                *self.texts(), *truth.texts(), length, size
+            ).numpy()
+        union = total - intersection
+        tubes = _ratio(intersection.sum(axis=0), union.sum(axis=0))
+        frames = _ratio(intersection, union)
+        return Overlaps(frames, tubes, predicted_areas > 0, truth_areas > 0)
+
+    def texts(self) -> tuple[Tensor, Tensor]:
+        """Return the counts of all masks as ``mask_rle_intersections`` takes them."""
+        lengths = [tube.lengths for tube in self.masks]
+        joined = b"".join(tube.text for tube in self.masks)
+        return text_tensors(joined, np.concatenate([np.zeros(0, np.int32), *lengths]))
+
+    def frame_size(self) -> tuple[int, int] | None:
+        """Return height and width of the masks, None if there is none."""
+        return next((tube.size for tube in self.masks if tube.lengths.any()), None)
 
 
 @dataclass
@@ -153,25 +166,32 @@ def mean_area(areas: Sequence[Any] | np.ndarray) -> float:
     Returns:
         float: 0 if nothing is left.
     """
-    present = [area for area in areas if area]
-    return float(np.mean(present)) if present else 0.0
+    known = np.array([area or 0 for area in areas], dtype=np.float64)
+    present = np.count_nonzero(known)
+    return float(known.sum() / present) if present else 0.0
 
 
-def measure_tubes(masks: list[MaskTube]) -> Tubes:
+def measure_tubes(masks: Sequence[MaskTube | PackedTube]) -> Tubes:
     """Compute the areas of many tracks at once.
 
     Args:
-        masks: N lists of T valid RLEs or None; T may differ between tracks.
+        masks: N times T valid RLEs or None; T may differ between tracks.
 
     Returns:
         Tubes: the masks with their areas.
     """
-    present = [(i, t) for i, tube in enumerate(masks) for t, rle in enumerate(tube) if rle]
-    values = rle_areas([rle for tube in masks for rle in tube if rle])
-    areas = [np.zeros(len(tube), dtype=np.int64) for tube in masks]
-    for (i, t), value in zip(present, values.tolist(), strict=True):
-        areas[i][t] = value
-    return Tubes(masks, areas)
+    tubes = [tube if isinstance(tube, PackedTube) else PackedTube.of(tube) for tube in masks]
+    missing = [tube for tube in tubes if tube.areas is None]
+    for start in range(0, len(missing), _BATCH):
+        batch = missing[start : start + _BATCH]
+        lengths = np.concatenate([tube.lengths for tube in batch])
+        sizes = [len(tube) for tube in batch]
+        pixels = np.repeat([tube.size[0] * tube.size[1] for tube in batch], sizes)
+        pixels[lengths == 0] = 0
+        areas = measure_text(b"".join(tube.text for tube in batch), lengths, pixels)
+        for tube, own in zip(batch, np.split(areas, np.cumsum(sizes)[:-1]), strict=True):
+            tube.areas = own
+    return Tubes(tubes, [tube.areas for tube in tubes if tube.areas is not None])
 
 
 def _corners(

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
+from amodal2.structures.packed_tube import pack_tube
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.frames import VIDEO_SUFFIXES
 from amodal2.utils.json_input import is_id, is_text, read_json
+from amodal2.utils.json_list import read_json_list
 
 TRACKS_FILE = "tracks.json"
 """Name of the demo's track files, looked for in folders."""
@@ -36,7 +39,8 @@ def load_video_predictions(
         dataset: the ground truth.
 
     Returns:
-        list[dict]: records with the ids of the dataset.
+        list[dict]: records with the ids of the dataset; masks that are compressed RLEs are packed
+        (:mod:`amodal2.structures.packed_tube`), so that large files fit into memory.
 
     Raises:
         FileNotFoundError: if a path does not exist or a folder holds no such file.
@@ -73,7 +77,7 @@ def load_video_predictions(
                         key=key,
                     )
                 mapped[key] = ids[record[key]]
-            records.append(mapped)
+            records.append(_packed(mapped))
     return records
 
 
@@ -111,6 +115,9 @@ def _find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def _parse(file: Path) -> Any:
+    records = read_json_list(file, _packed)
+    if records is not None:
+        return records
     content = read_json(file, "load_video_predictions")
     if isinstance(content, list):
         return content
@@ -126,6 +133,15 @@ def _parse(file: Path) -> Any:
         for position, entry in enumerate(content[key]):
             _check_entry(entry, f"{key}[{position}]", ids, file)
     return content
+
+
+def _packed(record: Any) -> Any:
+    """Pack the masks of a record, which take less memory then."""
+    if isinstance(record, dict):
+        for key in (VISIBLE_KEY, AMODAL_KEY):
+            if key in record:
+                record[key] = pack_tube(record[key])
+    return record
 
 
 def _check_entry(entry: Any, place: str, ids: tuple[str, ...], file: Path) -> None:

@@ -7,12 +7,13 @@ runs were checked.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY, Problem, normalise_masks
+from amodal2.structures.packed_tube import PackedTube
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.json_input import is_number
@@ -30,14 +31,15 @@ def check_predictions(
 
     Args:
         predictions: records with ``video_id, category_id, score`` and ``segmentations`` and/or
-            ``amodal_segmentations``: one list with an RLE or None per frame of the video. Left
-            unchanged.
+            ``amodal_segmentations``: one list, or packed tube, with an RLE or None per frame of the
+            video. Left unchanged.
         dataset: the ground truth.
         file: where the records come from, for the messages.
 
     Returns:
-        tuple: copies of the records with valid compressed masks (empty masks become None), and
-        notes about what is legal and yet looks wrong.
+        tuple: copies of the records with valid masks as measured
+        :class:`~amodal2.structures.packed_tube.PackedTube` (empty masks become None), and notes
+        about what is legal and yet looks wrong.
 
     Raises:
         AnnotationError: naming file, video, number of the record (from 0) and key; if ids are
@@ -66,8 +68,12 @@ def check_predictions(
         if problem is not None:
             _stop(problem, position, record, file)
         copy = {key: value for key, value in record.items() if key not in has_kind}
-        checked.append(copy | {key: list(record[key]) for key in has_kind if has_kind[key]})
-    for position, problem in sorted(normalise_masks(checked, videos).items()):
+        for key in has_kind:
+            if has_kind[key]:
+                packed = isinstance(record[key], PackedTube)
+                copy[key] = record[key] if packed else list(record[key])
+        checked.append(copy)
+    for position, problem in sorted(normalise_masks(checked, videos, pack=True).items()):
         _stop(problem, position, checked[position], file)
     return checked, _notes(checked, dataset, [key for key, present in has_kind.items() if present])
 
@@ -117,8 +123,9 @@ def _tube_problem(
                 f"expected '{key}' in every record, since others have it, got none; give a list of "
                 f"{length} null for a track without such a mask"
             )
-        if not isinstance(tube, list) or len(tube) != length:
-            got = f"{len(tube)} entries" if isinstance(tube, list) else type(tube).__name__
+        is_tube = isinstance(tube, list | PackedTube)
+        if not is_tube or len(tube) != length:
+            got = f"{len(tube)} entries" if is_tube else type(tube).__name__
             return key, (
                 f"expected a list of {length} entries, one per frame, got {got}; fill frames "
                 "without the object with null"
@@ -132,11 +139,10 @@ def _notes(records: list[Record], dataset: VideoDataset, keys: list[str]) -> lis
     if not records and dataset.annotations:
         notes.append(f"no predictions for {len(dataset.annotations)} true tracks: AP and AR are 0")
     for kind, key in MASK_KEYS.items():
-        empty = sum(not any(record[key]) for record in records) if key in keys else 0
+        empty = sum(not record[key].lengths.any() for record in records) if key in keys else 0
         if empty:
             notes.append(f"{empty} predicted tracks without any {kind} mask (false positives)")
-    same = Counter(_content(record, keys) for record in records)
-    duplicates = sum(count - 1 for count in same.values())
+    duplicates = _count_duplicates(records, keys)
     if duplicates:
         notes.append(f"{duplicates} exact duplicates among the predicted tracks (false positives)")
     predicted = {record["category_id"] for record in records}
@@ -153,7 +159,18 @@ def _notes(records: list[Record], dataset: VideoDataset, keys: list[str]) -> lis
     return notes
 
 
-def _content(record: Record, keys: list[str]) -> tuple[Any, ...]:
-    masks = tuple(tuple(rle and rle["counts"] for rle in record[key]) for key in keys)
-    scores = (record["score"], record.get("amodal_score"))
-    return (record["video_id"], record["category_id"], *scores, masks)
+def _count_duplicates(records: list[Record], keys: list[str]) -> int:
+    """Count the records that repeat another one; masks are compared where the rest is equal."""
+    alike: defaultdict[tuple[Any, ...], list[Record]] = defaultdict(list)
+    for record in records:
+        scores = (record["score"], record.get("amodal_score"))
+        alike[(record["video_id"], record["category_id"], *scores)].append(record)
+    duplicates = 0
+    for group in alike.values():
+        if len(group) > 1:
+            contents = {
+                tuple((record[key].text, record[key].lengths.tobytes()) for key in keys)
+                for record in group
+            }
+            duplicates += len(group) - len(contents)
+    return duplicates

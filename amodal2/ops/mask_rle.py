@@ -13,7 +13,7 @@ Letters: N masks, H W pixels of the masks, L characters of all texts together.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -21,11 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amodal2.ops._library import LIBRARY
-
-_GROUP_BITS = 5
-_MOST_GROUPS = 7  # of a number, which keeps masks below 2^34 pixels
-_MOST_PIXELS = 2**34
-_FIRST_CHAR = 48
+from amodal2.ops._rle_text import (
+    FIRST_CHAR,
+    GROUP_BITS,
+    MOST_GROUPS,
+    check_pair,
+    check_size,
+    check_texts,
+    pack_texts,
+    read_runs,
+)
 
 LIBRARY.define("mask_rle(Tensor masks, SymInt[] frame, SymInt[] origin) -> (Tensor, Tensor)")
 LIBRARY.define("mask_rle_decode(Tensor text, Tensor offsets, SymInt[] size) -> Tensor")
@@ -95,31 +100,14 @@ def mask_rle_decode(
         if not rles:
             raise ValueError("mask_rle_decode: expected at least one mask or a size, got neither")
         size = rles[0]["size"][0], rles[0]["size"][1]
-    texts = []
     for index, rle in enumerate(rles):
         if tuple(rle["size"]) != tuple(size):
             raise ValueError(
                 f"mask_rle_decode: expected size {list(size)}, got {list(rle['size'])} "
                 f"(mask {index})"
             )
-        counts = rle["counts"]
-        # What is not ASCII becomes bytes that no counts have.
-        texts.append(counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts)
-    joined = bytearray(b"".join(texts))
-    text = torch.frombuffer(joined, dtype=torch.uint8) if joined else torch.empty(0).byte()
-    offsets = torch.tensor([0, *accumulate(map(len, texts))])
+    text, offsets = pack_texts([rle["counts"] for rle in rles])
     return torch.ops.amodal2.mask_rle_decode(text, offsets, size)
-
-
-def _check_pair(name: str, label: str, pair: Sequence[int]) -> None:
-    if len(pair) != 2 or pair[0] < 0 or pair[1] < 0:
-        raise ValueError(f"{name}: expected {label} as two numbers of at least 0, got {list(pair)}")
-
-
-def _check_pixels(name: str, label: str, size: Sequence[int]) -> None:
-    _check_pair(name, label, size)
-    if size[0] * size[1] >= _MOST_PIXELS:
-        raise ValueError(f"{name}: expected {label} with fewer than 2^34 pixels, got {list(size)}")
 
 
 def _check_masks(masks: Tensor, frame: Sequence[int], origin: Sequence[int]) -> None:
@@ -128,31 +116,14 @@ def _check_masks(masks: Tensor, frame: Sequence[int], origin: Sequence[int]) -> 
         raise ValueError(f"mask_rle: expected masks [N, H, W], got {list(masks.shape)}")
     if masks.dtype not in (torch.bool, torch.uint8):
         raise TypeError(f"mask_rle: expected masks of type bool or uint8, got {masks.dtype}")
-    _check_pixels("mask_rle", "frame", frame)
-    _check_pair("mask_rle", "origin", origin)
+    check_size("mask_rle", "frame", frame)
+    check_pair("mask_rle", "origin", origin)
     height, width = masks.shape[1:]
     if origin[0] + height > frame[0] or origin[1] + width > frame[1]:
         raise ValueError(
             f"mask_rle: expected masks of {height} x {width} pixels inside the frame "
             f"{list(frame)}, got origin {list(origin)}"
         )
-
-
-def _check_text(text: Tensor, offsets: Tensor, size: Sequence[int]) -> None:
-    """Raise ValueError or TypeError unless the arguments of ``mask_rle_decode`` fit together."""
-    name = "mask_rle_decode"
-    for label, tensor, dtype in (("text", text, torch.uint8), ("offsets", offsets, torch.int64)):
-        if tensor.dim() != 1:
-            raise ValueError(f"{name}: expected {label} of rank 1, got {list(tensor.shape)}")
-        if tensor.dtype != dtype:
-            raise TypeError(f"{name}: expected {label} of type {dtype}, got {tensor.dtype}")
-    if text.device != offsets.device:
-        raise ValueError(
-            f"{name}: expected offsets on {text.device} like text, got {offsets.device}"
-        )
-    if not offsets.shape[0]:
-        raise ValueError(f"{name}: expected N + 1 offsets, got none")
-    _check_pixels(name, "size", size)
 
 
 @torch.library.impl(LIBRARY, "mask_rle", "CompositeExplicitAutograd")
@@ -188,12 +159,12 @@ def _write_numbers(runs: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, T
     whole = first[:, None] + torch.arange(3, device=device)
     before[whole.clamp(max=len(runs) - 1)] = 0
     numbers = runs - before
-    bits = range(_GROUP_BITS - 1, _GROUP_BITS * (_MOST_GROUPS - 1), _GROUP_BITS)
+    bits = range(GROUP_BITS - 1, GROUP_BITS * (MOST_GROUPS - 1), GROUP_BITS)
     limits = torch.tensor([2**bit for bit in bits], device=device)
     groups = torch.bucketize(numbers ^ (numbers >> 63), limits, right=True) + 1
     group = torch.arange(int(groups.max()) if len(groups) else 0, device=device)
-    chars = (numbers[:, None] >> (_GROUP_BITS * group)) & 31
-    chars += 32 * (group + 1 < groups[:, None]) + _FIRST_CHAR
+    chars = (numbers[:, None] >> (GROUP_BITS * group)) & 31
+    chars += 32 * (group + 1 < groups[:, None]) + FIRST_CHAR
     offsets = F.pad(groups.cumsum(0)[last], (1, 0))
     return chars[group < groups[:, None]].byte(), offsets
 
@@ -201,63 +172,21 @@ def _write_numbers(runs: Tensor, first: Tensor, last: Tensor) -> tuple[Tensor, T
 @torch.library.impl(LIBRARY, "mask_rle_decode", "CompositeExplicitAutograd")
 def _decode_reference(text: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
     """Read all numbers at once, add up the differences and repeat 0 and 1 by the runs."""
-    _check_text(text, offsets, size)
+    name = "mask_rle_decode"
+    check_texts(name, text, offsets)
+    check_size(name, "size", size)
     count, (height, width) = len(offsets) - 1, size
-    lengths = offsets.diff()
-    if int(offsets[0]) or int(offsets[-1]) != len(text) or bool((lengths < 0).any()):
-        raise ValueError(
-            f"mask_rle_decode: expected offsets that rise from 0 to the {len(text)} characters of "
-            "text, got other ones"
-        )
-    owner = torch.arange(count, device=text.device).repeat_interleave(lengths)
-    numbers, owner = _read_numbers(text, owner, offsets)
-    amount = torch.zeros_like(lengths).index_add_(0, owner, torch.ones_like(owner))
-    first = (amount.cumsum(0) - amount)[owner]
-    place = torch.arange(len(numbers), device=text.device) - first
-    runs = numbers.clone()
-    for parity in (0, 1):  # running sums over every second number of each mask, without the first
-        chain = (place % 2 == parity) & (place > 0)
-        sums = torch.where(chain, numbers, 0).cumsum(0)
-        start = torch.cat([sums.new_zeros(1), sums])[first]
-        runs = torch.where(chain, sums - start, runs)
-    _complain(runs < 0, owner, "runs of at least 0 pixels, got a negative one")
-    totals = torch.zeros_like(lengths).index_add_(0, owner, runs)
+    runs, owner, place = read_runs(name, text, offsets)
+    totals = torch.zeros(count, dtype=torch.int64, device=text.device).index_add_(0, owner, runs)
     wrong = totals != height * width
     if bool(wrong.any()):
         index = int(wrong.nonzero()[0])
         raise ValueError(
-            f"mask_rle_decode: expected RLE runs that sum to {height * width} pixels, got "
+            f"{name}: expected RLE runs that sum to {height * width} pixels, got "
             f"{int(totals[index])}; the text is truncated or damaged (mask {index})"
         )
     pixels = (place % 2 == 1).repeat_interleave(runs)
     return pixels.view(count, width, height).transpose(1, 2).contiguous()
-
-
-def _read_numbers(text: Tensor, owner: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the numbers [R] as they are written and the mask of each, given that of each char."""
-    values = text.long() - _FIRST_CHAR
-    foreign = (values < 0) | (values > 63)
-    _complain(foreign, owner, "RLE counts of the characters '0' to 'o', got another")
-    more = values >= 32
-    final = offsets[1:][offsets.diff() > 0] - 1
-    cut = torch.zeros_like(more).index_fill_(0, final, True) & more
-    _complain(cut, owner, "complete RLE counts, got a text cut inside a number")
-    ends = (~more).nonzero().flatten()
-    groups = ends.diff(prepend=ends.new_full((1,), -1))
-    _complain(groups > _MOST_GROUPS, owner[ends], "runs below 2^34, got a longer number")
-    number = torch.arange(len(ends), device=text.device).repeat_interleave(groups)
-    group = torch.arange(len(text), device=text.device) - (ends - groups + 1)[number]
-    digits = (values & 31) << (_GROUP_BITS * group)
-    numbers = torch.zeros_like(ends).index_add_(0, number, digits)
-    negative = (values[ends] & 16) > 0
-    return numbers - (negative.long() << (_GROUP_BITS * groups)), owner[ends]
-
-
-def _complain(wrong: Tensor, owner: Tensor, expected: str) -> None:
-    """Raise ValueError with the mask of the first entry of ``wrong`` if there is one."""
-    if bool(wrong.any()):
-        index = int(owner[wrong][0])
-        raise ValueError(f"mask_rle_decode: expected {expected} (mask {index})")
 
 
 @torch.library.register_fake("amodal2::mask_rle", lib=LIBRARY)
@@ -272,5 +201,6 @@ def _encode_fake(
 
 @torch.library.register_fake("amodal2::mask_rle_decode", lib=LIBRARY)
 def _decode_fake(text: Tensor, offsets: Tensor, size: Sequence[int]) -> Tensor:
-    _check_text(text, offsets, size)
+    check_texts("mask_rle_decode", text, offsets)
+    check_size("mask_rle_decode", "size", size)
     return text.new_empty(offsets.shape[0] - 1, size[0], size[1], dtype=torch.bool)

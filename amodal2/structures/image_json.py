@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ import numpy as np
 
 from amodal2.structures.annotation_file import EntryChecks, parse_annotations
 from amodal2.structures.mask_checks import Problem, size_problem
-from amodal2.structures.rle import RLE, rle_areas, rle_box, to_rle
-from amodal2.structures.rle_runs import contained, find_invalid_counts
+from amodal2.structures.rle import plain_counts, rle_areas, rle_box, to_rle
+from amodal2.structures.rle_runs import (
+    contained,
+    describe_invalid,
+    measure_counts,
+)
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.json_input import BOX_FORM, LARGEST_AREA, is_box, is_number, is_text
 from amodal2.utils.logging import get_logger
@@ -143,30 +148,51 @@ def normalise_image_masks(
         dict[int, tuple]: position of each record with a broken mask -> its first problem.
     """
     problems: dict[int, Problem] = {}
-    places: list[tuple[int, str]] = []
-    rles: list[RLE] = []
-    pixels: list[int] = []
-    for position, record in enumerate(records):
-        image = images[record["image_id"]]
-        for key in MASK_KEYS:
-            if record.get(key) is None:
-                continue
-            try:
-                rles.append(to_rle(record[key], image["height"], image["width"]))
-            except ValueError as error:
-                problems.setdefault(position, (key, str(error)))
-                continue
-            places.append((position, key))
-            pixels.append(image["height"] * image["width"])
-    broken = find_invalid_counts([rle["counts"] for rle in rles], pixels)
-    for index, text in broken.items():
-        problems.setdefault(places[index][0], (places[index][1], text))
-    valid = [index for index in range(len(rles)) if index not in broken]
-    areas = rle_areas([rles[index] for index in valid])
-    for index, area in zip(valid, areas.tolist(), strict=True):
-        position, key = places[index]
-        records[position][key] = rles[index] if area else None
+    size_of = {number: [image["height"], image["width"]] for number, image in images.items()}
+    used = set(chain.from_iterable(records))
+    for key in (key for key in MASK_KEYS if key in used):
+        positions = [i for i, record in enumerate(records) if record.get(key) is not None]
+        sizes = [size_of[records[i]["image_id"]] for i in positions]
+        counts = plain_counts([records[i][key] for i in positions], sizes)
+        if counts is None:
+            positions, sizes, counts = _compress(records, key, positions, sizes, problems)
+        pixels = [height * width for height, width in sizes]
+        areas = measure_counts(counts, pixels)
+        for place in np.flatnonzero(areas <= 0).tolist():
+            if areas[place] == 0:
+                records[positions[place]][key] = None
+            else:
+                text = describe_invalid(counts[place], pixels[place])
+                problems.setdefault(positions[place], (key, text))
     return problems
+
+
+def _compress(
+    records: list[dict[str, Any]],
+    key: str,
+    positions: list[int],
+    sizes: list[list[int]],
+    problems: dict[int, Problem],
+) -> tuple[list[int], list[list[int]], list[str]]:
+    """Bring masks of any form into compressed form, in place; return those that have one.
+
+    Returns:
+        tuple: their positions, sizes and counts.
+    """
+    valid = []
+    for place, (i, (height, width)) in enumerate(zip(positions, sizes, strict=True)):
+        try:
+            records[i][key] = to_rle(records[i][key], height, width)
+        except ValueError as error:
+            problems.setdefault(i, (key, str(error)))
+        else:
+            valid.append(place)
+    positions = [positions[place] for place in valid]
+    return (
+        positions,
+        [sizes[place] for place in valid],
+        [records[i][key]["counts"] for i in positions],
+    )
 
 
 class _Reader(EntryChecks):

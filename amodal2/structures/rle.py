@@ -10,6 +10,7 @@ image.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,7 @@ import torch
 from pycocotools import mask as coco_mask
 
 from amodal2.ops import mask_rle, mask_rle_decode
-from amodal2.structures.rle_runs import find_invalid_counts
-
-# pycocotools 2.0.11 keeps the number of masks of one call to ``area`` in eight bits.
-_AREA_BATCH = 255
+from amodal2.structures.rle_runs import describe_invalid, find_invalid_counts, measure_counts
 
 # The C code keeps every pixel of an outline, five times as fine, and does not check its numbers.
 _LONGEST_OUTLINE = 1 << 22
@@ -114,11 +112,16 @@ def rle_areas(rles: Sequence[RLE]) -> np.ndarray:
 
     Returns:
         ndarray[N]: int64.
+
+    Raises:
+        ValueError: if an RLE is broken.
     """
-    areas = np.zeros(len(rles), dtype=np.int64)
-    for start in range(0, len(rles), _AREA_BATCH):
-        stop = start + _AREA_BATCH
-        areas[start:stop] = coco_mask.area(list(rles[start:stop]))
+    pixels = [rle["size"][0] * rle["size"][1] for rle in rles]
+    areas = measure_counts([rle["counts"] for rle in rles], pixels)
+    invalid = np.flatnonzero(areas < 0).tolist()
+    if invalid:
+        problem = describe_invalid(rles[invalid[0]]["counts"], pixels[invalid[0]])
+        raise ValueError(f"rle_areas: {problem} (mask {invalid[0]})")
     return areas
 
 
@@ -177,6 +180,27 @@ def find_invalid_rles(rles: Sequence[Any], sizes: Sequence[tuple[int, int]]) -> 
     for index, problem in find_invalid_counts(counts, pixels).items():
         problems[positions[index]] = problem
     return problems
+
+
+def plain_counts(masks: Sequence[Any], sizes: list[list[int]]) -> list[str] | None:
+    """Return the counts of masks that are all compressed RLEs of the right size; fast for many.
+
+    Args:
+        masks (Sequence[object]): what should be such RLEs.
+        sizes (list[list]): expected [H, W] of each.
+
+    Returns:
+        list[str] | None: of each mask, unchecked; None if any mask has another form or size.
+    """
+    try:
+        counts = [mask["counts"] for mask in masks]
+        found = [mask["size"] for mask in masks]
+    except (KeyError, TypeError):
+        return None
+    if found != sizes or not set(map(type, counts)) <= {str}:
+        return None
+    # Equal numbers may be of another type, as 1.0 or True.
+    return counts if set(map(type, chain.from_iterable(found))) <= {int} else None
 
 
 def polygons_to_rle(polygons: Sequence[Sequence[float]], height: int, width: int) -> RLE:

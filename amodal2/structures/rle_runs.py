@@ -1,8 +1,8 @@
-"""Run lengths of many compressed RLE strings at once, in numpy.
+"""Run lengths of many compressed RLE strings at once.
 
-The C decoder of pycocotools reads past the end of a damaged string. Here all strings of a dataset
-are parsed together (about 20 million characters per second), with every way in which a string can
-be broken reported, so that data from outside can be checked before the C code sees it.
+The C decoder of pycocotools reads past the end of a damaged string. Here the strings of a dataset
+are checked and measured by the op ``mask_rle_areas``, with every way in which one can be broken
+reported, so that data from outside can be checked before the C code sees it.
 
 The text form: a number is written in groups of five bits, least significant first, one character
 (code 48 + group) each; bit 32 marks that more groups follow and bit 16 of the last group is the
@@ -14,8 +14,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
+
+from amodal2.ops import join_texts, mask_rle_areas, text_tensors
 
 _CHUNK_CHARS = 1 << 16
+_CHUNK_STRINGS = 1 << 12
 _MAX_GROUPS = 7  # 35 bits: more than any image needs
 _FIRST_CHAR = 48
 
@@ -40,6 +44,38 @@ def decode_runs(counts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return _parse(counts)
 
 
+def measure_counts(counts: Sequence[str], pixels: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Count the foreground pixels of masks of unknown origin.
+
+    Args:
+        counts (Sequence[str]): M strings.
+        pixels (Sequence[int]): H * W that the runs of each must fill.
+
+    Returns:
+        ndarray[M]: int64; -1 where a string does not describe a mask of that size.
+    """
+    areas = np.empty(len(counts), dtype=np.int64)
+    for start in range(0, len(counts), _CHUNK_STRINGS):
+        chunk = slice(start, start + _CHUNK_STRINGS)
+        areas[chunk] = measure_text(*join_texts(counts[chunk]), np.asarray(pixels[chunk]))
+    return areas
+
+
+def measure_text(text: bytes, lengths: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Count the foreground pixels of masks of unknown origin, in joined form.
+
+    Args:
+        text (bytes): the strings, one after the other.
+        lengths (ndarray[M]): characters of each.
+        pixels (ndarray[M]): H * W that the runs of each must fill.
+
+    Returns:
+        ndarray[M]: int64; -1 where a string does not describe a mask of that size.
+    """
+    expected = torch.from_numpy(pixels.astype(np.int64))
+    return mask_rle_areas(*text_tensors(text, lengths), expected).numpy()
+
+
 def find_invalid_counts(counts: Sequence[str], pixels: Sequence[int]) -> dict[int, str]:
     """Find the compressed strings that do not describe a mask of the expected size.
 
@@ -50,24 +86,29 @@ def find_invalid_counts(counts: Sequence[str], pixels: Sequence[int]) -> dict[in
     Returns:
         dict[int, str]: position of each broken string -> "expected ..., got ...".
     """
-    problems: dict[int, str] = {}
-    for start, stop in _chunks(counts):
-        chunk = counts[start:stop]
-        broken = _find_broken_text(chunk)
-        runs, offsets = _parse(["" if i in broken else text for i, text in enumerate(chunk)])
-        totals = np.diff(np.concatenate([[0], np.cumsum(runs)])[offsets])
-        negative = np.diff(np.concatenate([[0], np.cumsum(runs < 0)])[offsets]) > 0
-        expected = np.asarray(pixels[start:stop], dtype=np.int64)
-        for i in np.flatnonzero((totals != expected) | negative).tolist():
-            if i in broken:
-                continue
-            got = "a negative run" if negative[i] else str(totals[i])
-            problems[start + i] = (
-                f"expected RLE runs that sum to {expected[i]} pixels, got {got}; "
-                "the counts string is truncated or damaged"
-            )
-        problems.update({start + i: problem for i, problem in broken.items()})
-    return dict(sorted(problems.items()))
+    invalid = np.flatnonzero(measure_counts(counts, pixels) < 0).tolist()
+    return {index: describe_invalid(counts[index], pixels[index]) for index in invalid}
+
+
+def describe_invalid(counts: str, pixels: int) -> str:
+    """Tell what is wrong with a string for which :func:`measure_counts` gives -1.
+
+    Args:
+        counts (str): the string.
+        pixels (int): H * W that its runs must fill.
+
+    Returns:
+        str: "expected ..., got ...".
+    """
+    broken = _find_broken_text([counts])
+    if broken:
+        return broken[0]
+    runs, _ = _parse([counts])
+    got = "a negative run" if (runs < 0).any() else str(runs.sum())
+    return (
+        f"expected RLE runs that sum to {pixels} pixels, got {got}; the counts string is truncated "
+        "or damaged"
+    )
 
 
 def contained(inner: Sequence[str], outer: Sequence[str], pixels: int) -> np.ndarray:

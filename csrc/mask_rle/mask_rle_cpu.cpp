@@ -19,12 +19,12 @@
 #include "mask_rle/rle_text.h"
 #include "mask_rle/run_ends.h"
 #include "mask_rle/text_buffer.h"
+#include "mask_rle/texts.h"
 
 namespace amodal2 {
 namespace {
 
-constexpr int64_t kMostPixels = int64_t{1} << 34;  // what the text form's readers accept
-constexpr int64_t kGrainPixels = 1 << 16;          // work that is worth a thread
+constexpr int64_t kGrainPixels = 1 << 16;  // work that is worth a thread
 
 // A frame, and where a mask lies in it; outside the mask there is background.
 struct Place {
@@ -32,17 +32,6 @@ struct Place {
 
   int64_t pixels() const { return height * width; }
 };
-
-void check_pair(const char* op, const char* name, at::IntArrayRef pair) {
-  TORCH_CHECK_VALUE(pair.size() == 2 && pair[0] >= 0 && pair[1] >= 0, op, ": expected ", name,
-                    " as two numbers of at least 0, got ", pair);
-}
-
-void check_pixels(const char* op, const char* name, at::IntArrayRef size) {
-  check_pair(op, name, size);
-  TORCH_CHECK_VALUE(size[0] == 0 || size[1] < (kMostPixels + size[0] - 1) / size[0], op,
-                    ": expected ", name, " with fewer than 2^34 pixels, got ", size);
-}
 
 int64_t grain(int64_t pixels) { return std::max<int64_t>(1, kGrainPixels / (pixels + 1)); }
 
@@ -155,21 +144,9 @@ std::string read_runs(RleReader reader, int64_t height, int64_t width, uint64_t*
 
 at::Tensor decode(const at::Tensor& text, const at::Tensor& offsets, at::IntArrayRef size) {
   constexpr const char* kName = "mask_rle_decode";
-  AMODAL2_CHECK_CPU(kName, text);
-  AMODAL2_CHECK_CPU(kName, offsets);
-  AMODAL2_CHECK_RANK(kName, text, 1, "[L]");
-  AMODAL2_CHECK_RANK(kName, offsets, 1, "[N + 1]");
-  AMODAL2_CHECK_DTYPE(kName, text, at::kByte);
-  AMODAL2_CHECK_DTYPE(kName, offsets, at::kLong);
+  const Texts texts = check_texts(kName, text, offsets);
   check_pixels(kName, "size", size);
-  const at::Tensor chars = text.contiguous(), bounds = offsets.contiguous();
-  const uint8_t* first = chars.const_data_ptr<uint8_t>();
-  const int64_t* bound = bounds.const_data_ptr<int64_t>();
-  const int64_t count = bounds.numel() - 1, height = size[0], width = size[1];
-  TORCH_CHECK_VALUE(count >= 0 && bound[0] == 0 && bound[count] == chars.numel() &&
-                        std::is_sorted(bound, bound + count + 1),
-                    kName, ": expected offsets that rise from 0 to the ", chars.numel(),
-                    " characters of text, got other ones");
+  const int64_t count = texts.count, height = size[0], width = size[1];
   at::Tensor masks = at::empty({count, height, width}, at::kBool);
   auto* pixels = static_cast<uint8_t*>(masks.mutable_data_ptr());
   at::parallel_for(0, count, grain(height * width), [&](int64_t begin, int64_t end) {
@@ -177,8 +154,7 @@ at::Tensor decode(const at::Tensor& text, const at::Tensor& offsets, at::IntArra
     std::vector<uint8_t> packed(width);
     for (int64_t i = begin; i < end; ++i) {
       std::fill(words.begin(), words.end(), 0);
-      const RleReader reader(first + bound[i], first + bound[i + 1]);
-      const std::string problem = read_runs(reader, height, width, words.data());
+      const std::string problem = read_runs(texts.reader(i), height, width, words.data());
       TORCH_CHECK_VALUE(problem.empty(), kName, ": expected ", problem, " (mask ", i, ")");
       rows_of_bits(words.data(), height, width, packed.data(), pixels + i * height * width);
     }

@@ -90,8 +90,14 @@ def official(images, truth, predicted, ignored, *, boxes, class_agnostic):
 @pytest.mark.parametrize("seed", range(5))
 def test_coco_engine_equals_pycocotools_with_any_ignored_objects(seed, boxes, class_agnostic):
     images, truth, predicted = random_data(seed, boxes)
+    shapes = [[record["shape"] for record in side] for side in (truth, predicted)]
     engine = CocoEngine(
-        images, [3, 8, 40], truth, predicted, boxes=boxes, class_agnostic=class_agnostic
+        images,
+        [3, 8, 40],
+        *(truth, shapes[0]),
+        *(predicted, shapes[1]),
+        boxes=boxes,
+        class_agnostic=class_agnostic,
     )
     random = np.random.default_rng(seed)
     for share in (0.0, 0.4, 1.0):

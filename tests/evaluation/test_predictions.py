@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 
 from amodal2.evaluation.predictions import check_predictions
+from amodal2.structures.packed_tube import pack_tube
+from amodal2.structures.rle import encode_mask
 from amodal2.utils.errors import AnnotationError
 from tests.structures.toy_videos import CRAB, SIZE, bar, dataset, prediction, track, tube
 
@@ -110,3 +113,35 @@ def test_check_predictions_videos_without_predictions_are_counted(tmp_path):
     truth = dataset(tmp_path, track(1), track(2, video=2), videos=2)
     _, notes = check_predictions([GOOD], truth)
     assert notes == ["1 videos with true tracks have no predictions"]
+
+
+PACKED_ERRORS = {
+    "another size": (encode_mask(np.ones((20, 4), dtype=bool)), r"expected RLE size \[4, 20\]"),
+    "cut": ({"size": [4, 20], "counts": bar(2, 10)["counts"][:-1]}, "sum to 80 pixels|cut inside"),
+    "foreign": ({"size": [4, 20], "counts": "~"}, "characters '0' to 'o'"),
+}
+
+
+@pytest.mark.parametrize("key", PACKED_ERRORS)
+def test_check_predictions_packed_masks_are_checked_like_lists(truth, key):
+    mask, message = PACKED_ERRORS[key]
+    bad = prediction(0.5, segmentations=pack_tube([None, mask, mask]))
+    with pytest.raises(AnnotationError, match=message) as caught:
+        check_predictions([GOOD, bad], truth)
+    assert caught.match(r"record 1.*key segmentations\[1\]")
+
+
+def test_check_predictions_packed_masks_give_the_records_of_lists(truth):
+    masks = tube(bar(0, 10), bar(5, 5), None)
+    packed = prediction(0.9, segmentations=pack_tube(masks))
+    (found,), _ = check_predictions([packed], truth)
+    (expected,), _ = check_predictions([prediction(0.9, segmentations=masks)], truth)
+    assert found == expected
+    assert found["segmentations"].areas.tolist() == [40, 0, 0]
+    assert packed["segmentations"] == masks
+
+
+def test_check_predictions_packed_masks_of_another_length_raise(truth):
+    bad = prediction(0.5, segmentations=pack_tube([bar(0, 10)] * 2))
+    with pytest.raises(AnnotationError, match=r"expected a list of 3 entries.*got 2"):
+        check_predictions([bad], truth)

@@ -16,7 +16,7 @@ from tests.conftest import REPOSITORY, load_script
 CONFIG = REPOSITORY / "configs/a2vis/quick/a2vis_aquarium.yaml"
 FIELDS = {
     *("op", "case", "dtype", "device", "threads", "ours_ms", "peer", "peer_ms", "ratio"),
-    *("peers_ms", "memory_mb", "peer_memory_mb", "roofline", "difference", "agrees"),
+    *("peers_ms", "memory_mb", "peer_memory_mb", "roofline", "difference", "agrees", "floor"),
 }
 
 
@@ -48,7 +48,7 @@ def tiny_cases(tool, monkeypatch):
     )
     cases = [case]
     monkeypatch.setattr(tool, "load_cases", lambda: cases)
-    monkeypatch.setattr(tool, "OpsRun", _without_roofline(tool.OpsRun))
+    monkeypatch.setattr(tool, "CasesRun", _without_roofline(tool.CasesRun))
     return cases
 
 
@@ -139,8 +139,9 @@ def test_benchmark_without_gpu_exits_with_two(tool, monkeypatch, capsys):
     assert "expected a GPU for --device cuda, got none" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["encode_blobs_100x160x240", "decode_blobs_100x160x240"])
-def test_benchmark_mask_rle_case_agrees_with_pycocotools(tool, measure, name):
+@pytest.mark.parametrize("kind", ["encode", "decode", "areas", "pairs"])
+def test_benchmark_mask_rle_case_agrees_with_pycocotools(tool, measure, kind):
+    name = f"{kind}_blobs_100x160x240"
     (case,) = (case for case in tool.load_cases() if case.name == name)
     inputs = case.make(torch.device("cpu"), torch.bool)
     assert measure.difference(case.ours(inputs), case.peers[0].run(inputs)) == 0.0

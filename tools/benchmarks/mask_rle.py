@@ -10,7 +10,13 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
-from amodal2.ops import mask_rle, mask_rle_decode
+from amodal2.ops import (
+    mask_rle,
+    mask_rle_areas,
+    mask_rle_decode,
+    mask_rle_intersections,
+    pack_texts,
+)
 from tools.benchmarks.registry import Case, Peer
 
 SHAPES = {
@@ -56,9 +62,52 @@ def stock_decode(rles: list[dict[str, Any]]) -> list[Tensor]:
     return [torch.from_numpy(coco_mask.decode(rle)) for rle in rles]
 
 
+def measure_areas(rles: list[dict[str, Any]]) -> Tensor:
+    """Check the masks and count their pixels."""
+    pixels = torch.tensor([rle["size"][0] * rle["size"][1] for rle in rles])
+    return mask_rle_areas(*pack_texts([rle["counts"] for rle in rles]), pixels)
+
+
+def stock_areas(rles: list[dict[str, Any]]) -> Tensor:
+    """Count the pixels of masks that are taken to be valid."""
+    return torch.from_numpy(coco_mask.area(rles).astype(np.int64))
+
+
+def intersect(rles: list[dict[str, Any]]) -> Tensor:
+    """Compare all masks with the first ten, as tracks of one frame."""
+    texts = [pack_texts([rle["counts"] for rle in some]) for some in (rles, rles[:10])]
+    return mask_rle_intersections(*texts[0], *texts[1], 1, rles[0]["size"])[0]
+
+
+def stock_intersect(rles: list[dict[str, Any]]) -> Tensor:
+    """Recover the intersections from the IoU of all pairs and their areas."""
+    iou = coco_mask.iou(rles, rles[:10], [0] * 10)
+    areas = coco_mask.area(rles).astype(np.float64)
+    total = areas[:, None] + areas[:10]
+    return torch.from_numpy(np.rint(iou * total / (1 + iou)).astype(np.int64))
+
+
+MEASURES = {
+    "mask_rle_areas": ("areas", measure_areas, stock_areas),
+    "mask_rle_intersections": ("pairs", intersect, stock_intersect),
+}
+
+
 def cases() -> list[Case]:
-    """List encoding and decoding; the bytes are those of the masks."""
-    found = []
+    """List encoding, decoding and measuring; the bytes are those of the masks."""
+    found = [
+        Case(
+            op=op,
+            name=f"{label}_blobs_100x160x240",
+            make=partial(make_rles, "blobs_100x160x240"),
+            ours=ours,
+            peers=[Peer("pycocotools", stock)],
+            tolerance=0.0,
+            dtypes=(torch.bool,),
+            devices=("cpu",),
+        )
+        for op, (label, ours, stock) in MEASURES.items()
+    ]
     for name, (count, height, width) in SHAPES.items():
         shared = {
             "bytes": float(count * height * width),

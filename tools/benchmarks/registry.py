@@ -31,8 +31,8 @@ class Case:
     """One comparison; both sides take what ``make`` returns, and must agree.
 
     Args:
-        op: name in ``torch.ops.amodal2``.
-        name: of the case, unique within the op.
+        op: name in ``torch.ops.amodal2``, or of what is evaluated.
+        name: of the case, unique within the op; a workload where something is evaluated.
         make: inputs on a device in a dtype, from a fixed seed.
         ours: the op.
         peers: the stock ways; the table compares with the fastest of them.
@@ -42,6 +42,7 @@ class Case:
             magnitude of its result; None leaves the comparison to the op's tests.
         dtypes: what the case runs in.
         devices: types of device that it runs on.
+        floor: the ratio that the project wants to reach, None if there is no such number.
     """
 
     op: str
@@ -54,3 +55,4 @@ class Case:
     tolerance: float | None = 1e-4
     dtypes: tuple[torch.dtype, ...] = FLOAT_DTYPES
     devices: tuple[str, ...] = ("cpu", "cuda")
+    floor: float | None = None
