@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from amodal2.evaluation.report import MAIN_COLUMNS, APScores, ap_numbers, format_table
 from amodal2.evaluation.report_base import Report
@@ -14,7 +14,11 @@ from amodal2.evaluation.resampling import Sampler
 
 @dataclass
 class ImageReport(Report):
-    """Everything that one evaluation of image predictions found out.
+    """Everything that one evaluation by a named protocol found out.
+
+    Attributes:
+        task: the task that the numbers belong to.
+        main_columns: metrics that the table shows, defined or not.
 
     Args:
         protocol: by whose rules the numbers were computed.
@@ -25,6 +29,9 @@ class ImageReport(Report):
         samplers: protocol and name of a row -> what its numbers come from; not stored. Rows whose
             predictions are sorted into bins as well have none.
     """
+
+    task: ClassVar[str] = "image"
+    main_columns: ClassVar[Sequence[str]] = MAIN_COLUMNS
 
     protocol: str
     rows: dict[str, APScores]
@@ -63,12 +70,12 @@ class ImageReport(Report):
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocol."""
         for row, scores in self.rows.items():
-            yield from ap_numbers("image", self.protocol, row, scores)
+            yield from ap_numbers(self.task, self.protocol, row, scores)
 
     def columns(self) -> list[str]:
         """Return the metrics of the table: the usual ones, and all others that are defined."""
         defined = (name for metrics in self.percent().values() for name in metrics)
-        return list(dict.fromkeys([*MAIN_COLUMNS, *defined]))
+        return list(dict.fromkeys([*self.main_columns, *defined]))
 
 
 @dataclass

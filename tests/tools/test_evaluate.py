@@ -150,3 +150,28 @@ def test_evaluate_options_that_do_not_fit_are_refused(options, text, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(["--gt=gt.json", *options])
     assert text in capsys.readouterr().err
+
+
+def test_evaluate_box_protocols_of_videos(files, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    extra = ["--protocol", "tao_amodal", "tao_modal", f"--output={report}"]
+    assert evaluate.main([*files, *extra]) == 0
+    reports = json.loads(report.read_text())["reports"]
+    assert [one["results"][name]["AP"] for one, name in zip(
+        reports, ("amodal_box", "amodal_track", "modal_box", "modal_track"), strict=True
+    )] == pytest.approx([96.7, 100, 100, 100], abs=0.1)  # fmt: skip
+    assert "TAO-Amodal tracking" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--protocol=coco"], "--protocol coco: video has tao_amodal, tao_modal"),
+        (["--protocol=tao_modal", "--boxes"], "--boxes does not go with --protocol of boxes"),
+        (["--protocol=tao_modal", "--metrics=ap,hota"], "--metrics does not go with"),
+    ],
+)
+def test_evaluate_box_protocols_of_videos_refuse_other_options(files, capsys, extra, message):
+    with pytest.raises(SystemExit):
+        evaluate.main([*files, *extra])
+    assert message in capsys.readouterr().err
