@@ -1,9 +1,10 @@
 """Check predicted objects of images before they are scored.
 
 A record is ``{image_id, category_id, score, amodal_segm, visible_segm, bbox}``; ``bbox`` (x, y, w,
-h) is the amodal box, ``visible_bbox`` may be given as well. Every record has the same kinds of
-masks; null stands for an empty one. Wrong records stop with their place, what is legal and yet
-looks wrong becomes a note. Masks reach the C code only after their runs were checked.
+h) is the amodal box; ``visible_bbox`` and ``occluder_segm`` (what lies over the object) may be
+given as well. Every record has the same kinds of masks; null stands for an empty one. Wrong records
+stop with their place, what is legal and yet looks wrong becomes a note. Masks reach the C code only
+after their runs were checked.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from amodal2.structures.image_json import (
     AMODAL_SEGM,
+    OCCLUDER_SEGM,
     VISIBLE_SEGM,
     ImageDataset,
     normalise_image_masks,
@@ -84,7 +86,7 @@ def check_image_predictions(
         "image_id": images,
         "category_id": {category["id"] for category in dataset.categories},
     }
-    keys = [*KINDS.values(), *BOX_KEYS.values()]
+    keys = [*KINDS.values(), OCCLUDER_SEGM, *BOX_KEYS.values()]
     present = [key for key in keys if any(isinstance(r, dict) and key in r for r in records)]
     if records and not set(present) & set(KINDS.values()):
         raise AnnotationError(
