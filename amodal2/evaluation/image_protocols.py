@@ -30,6 +30,15 @@ logger = get_logger(__name__)
 
 COCO_KINDS = ("amodal", "visible", "invisible", "occluder")
 COCO_REGIONS = [Region(kind, boxes) for boxes in (False, True) for kind in COCO_KINDS]
+DESCRIPTIONS = {
+    "coco": "COCOeval on each kind of mask and box; rows <kind>/<rule>/<bin> ignore objects "
+    "outside a bin of the occlusion rate, while predictions that take nothing count against every "
+    "bin (but for the rule vrsp)",
+    "cocoa": "COCOA amodalAPI: all classes as one, crowds are ordinary objects, up to 1000 "
+    "predictions per image; images without predictions count",
+    "kins": "Det: amodal boxes, Amodal: amodal masks, Inmodal: visible masks; COCO AP per class",
+}
+"""Name of the protocol -> what a reader of its numbers must know."""
 COCOA_LIMITS = (1, 10, 100, 1000)
 KINS_ROWS = {
     "Det": Region("amodal", True),
@@ -112,7 +121,9 @@ def evaluate_images(
         "true objects": len(dataset.annotations),
         "predictions": len(records),
     }
-    report = ImageReport(protocol, {}, counts=counts, notes=notes)
+    report = ImageReport(
+        protocol, {}, counts=counts, notes=notes, description=DESCRIPTIONS[protocol]
+    )
     PROTOCOLS[protocol](_Job(dataset, records, report), options or ImageOptions())
     for note in report.notes:
         logger.warning(note)

@@ -26,6 +26,7 @@ class ImageReport(Report):
         absent: name of a row that could not be scored -> why ("not predicted"); never a 0.
         counts: what was compared: images, objects, predictions.
         notes: warnings, each a sentence with its number of cases.
+        description: what the protocol is.
         samplers: protocol and name of a row -> what its numbers come from; not stored. Rows whose
             predictions are sorted into bins as well have none.
     """
@@ -38,6 +39,7 @@ class ImageReport(Report):
     absent: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    description: str = ""
     samplers: dict[tuple[str, str], Sampler] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -71,6 +73,10 @@ class ImageReport(Report):
         """Yield the defined metrics with their protocol."""
         for row, scores in self.rows.items():
             yield from ap_numbers(self.task, self.protocol, row, scores)
+
+    def legend(self) -> dict[str, str]:
+        """Return the description."""
+        return {self.protocol: self.description}
 
     def columns(self) -> list[str]:
         """Return the metrics of the table: the usual ones, and all others that are defined."""
@@ -108,6 +114,10 @@ class ImageReports(Report):
     def samplers(self) -> dict[tuple[str, str], Sampler]:
         """Return the samplers of all reports."""
         return {key: one for report in self.reports for key, one in report.samplers.items()}
+
+    def legend(self) -> dict[str, str]:
+        """Return the descriptions of all reports."""
+        return {key: text for report in self.reports for key, text in report.legend().items()}
 
     def __str__(self) -> str:
         """Return the tables one after the other."""

@@ -29,6 +29,8 @@ def test_evaluate_prints_table_and_writes_report(files, tmp_path, capsys):
     rows = json.loads(output.read_text())["results"]
     assert set(rows) == {
         "visible",
+        "visible_lt50",
+        "visible_gt50",
         "visible_class_agnostic",
         "amodal",
         "amodal_class_agnostic",
@@ -115,7 +117,7 @@ def test_evaluate_out_writes_all_forms_and_pictures(files, tmp_path, capsys):
     assert json.loads((out / "report.json").read_text())["results"]["visible"]
     assert ",visible,mean,,AP," in (out / "report.csv").read_text()
     page = (out / "report.html").read_text()
-    assert "worst: video 1, frame 0" in page
+    assert "worst: video clip1 (id 1), frame 0" in page
     assert "data:image/jpeg" in page
 
 
