@@ -11,8 +11,8 @@ from amodal2.utils.errors import VideoError
 from amodal2.utils.frames import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
-    folder_name,
     FrameSource,
+    folder_name,
     list_images,
     natural_key,
     open_frames,
