@@ -44,6 +44,7 @@ def test_find_inputs_folder_of_images_is_one_video(tree):
 
 def test_find_inputs_folder_called_frames_has_the_name_of_the_one_around_it(tree):
     for name in ("reef1", "reef2"):
+        (tree / name).mkdir()
         write_images(tree / name / "frames", ["1.png"])
     inputs, _ = find_inputs([str(tree / "reef*" / "frames")])
     assert names(inputs) == ["reef1", "reef2"]
