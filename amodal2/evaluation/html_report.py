@@ -167,14 +167,15 @@ def _charts(samplers: dict[RowKey, Sampler]) -> Iterator[str]:
         "AP and AR by occlusion rate (objects of other rates are ignored)": occlusion_chart,
     }
     rows = {k: one for k, one in samplers.items() if isinstance(one, APDetails) and not one.part}
-    several = len({protocol for protocol, _ in rows}) > 1
     for title, draw in charts.items():
-        drawn = [
-            draw(f"{row} ({protocol})" if several else row, one)
-            for (protocol, row), one in rows.items()
-        ]
-        if any(drawn):
-            yield f'<h2>{title}</h2><div class="charts">{"".join(drawn)}</div>'
+        parts = []
+        for protocol in dict.fromkeys(protocol for protocol, _ in rows):
+            drawn = [draw(row, one) for (own, row), one in rows.items() if own == protocol]
+            if any(drawn):
+                parts.append(f"<h3>Protocol: {escape(protocol)}</h3>")
+                parts.append(f'<div class="charts">{"".join(drawn)}</div>')
+        if parts:
+            yield f"<h2>{title}</h2>{''.join(parts)}"
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:
