@@ -43,9 +43,13 @@ VISIBILITY_SPLITS = {"HO": (0.0, 0.1), "PO": (0.1, 0.8), "HV": (0.8, 1.0), "HP":
 """Split -> lowest and highest visibility of a true box, both included."""
 HIDDEN_FRAMES, HIDDEN_BELOW = 5, 0.8
 """The tracks of the split HP have more frames than this below this visibility."""
-AREA_SPLITS = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, 1e10)}
+AREA_SPLITS = {
+    "area_small": (0.0, 32.0**2),
+    "area_medium": (32.0**2, 96.0**2),
+    "area_large": (96.0**2, 1e10),
+}
 """Split -> smallest and largest mean area of the boxes of a track in square pixels."""
-LENGTH_SPLITS = {"short": (0, 3), "middling": (3, 10), "long": (10, 100_000)}
+LENGTH_SPLITS = {"time_short": (0, 3), "time_medium": (3, 10), "time_long": (10, 100_000)}
 """Split -> smallest and largest number of annotated frames of a track."""
 FREQUENCIES = ("r", "c", "f")
 """How often LVIS has a category: rarely, commonly, frequently."""

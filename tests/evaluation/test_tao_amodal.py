@@ -263,9 +263,9 @@ def oracle(data: dict, records: list[dict]) -> dict:
         ("", never, never),
         ("/HP", lambda g: hidden(g) <= 5, never),
         *((f"/{n}", area(*r), area(*r)) for n, r in
-          (("small", (0, 1024)), ("medium", (1024, 9216)), ("large", (9216, 1e10)))),
+          (("area_small", (0, 1024)), ("area_medium", (1024, 9216)), ("area_large", (9216, 1e10)))),
         *((f"/{n}", length(*r), length(*r)) for n, r in
-          (("short", (0, 3)), ("middling", (3, 10)), ("long", (10, 1e5)))),
+          (("time_short", (0, 3)), ("time_medium", (3, 10)), ("time_long", (10, 1e5)))),
     ):  # fmt: skip
         rows[f"amodal_track{name}"] = average_precision(
             own, kept, videos, track_iou, outside,
