@@ -1,9 +1,11 @@
-"""SAIL-VOS in the curated form of Diffusion-VAS: to the JSON of video datasets.
+"""SAIL-VOS, curated by Diffusion-VAS or raw: to the JSON of video datasets.
 
     python datasets/prepare_sailvos.py --root datasets/sailvos
+    python datasets/prepare_sailvos.py --root datasets/sailvos --split val --raw SAILVOS_2D/val
 
-reads ROOT/diffusion_vas_sailvos_{train,val}.json and writes ROOT/{train,val}.json; the tree is in
-datasets/README.md.
+The first reads ROOT/diffusion_vas_sailvos_{train,val}.json and writes ROOT/{train,val}.json, the
+second reads the clips of one split below ROOT/SAILVOS_2D/val and writes ROOT/raw_val.json; the
+trees are in datasets/README.md.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pathlib import Path
 
 from amodal2.data.importers.command import PROBLEMS, convert_videos
 from amodal2.data.importers.sailvos import CLASS_AGNOSTIC, read_sailvos
+from amodal2.data.importers.sailvos_raw import read_sailvos_raw
 from amodal2.data.importers.shot_cuts import CONTENT_THRESHOLD, split_at_cuts
 from amodal2.data.importers.video_import import SourceVideo
 from amodal2.utils.errors import AnnotationError
@@ -27,6 +30,8 @@ SEQUENCES = 21_237
 """Published number of sequences, both splits together."""
 CATEGORIES = 162
 """Published number of classes of SAIL-VOS."""
+CLIPS = {"train": 160, "val": 41}
+"""Published number of clips of the raw SAIL-VOS by split."""
 
 logger = logging.getLogger("prepare_sailvos")
 
@@ -54,6 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
         "--skip-unnamed",
         action="store_true",
         help="with --names: leave out objects of categories that have no name there",
+    )
+    parser.add_argument(
+        "--raw",
+        metavar="DIR",
+        help="folder of the clips of the one split below ROOT: read the raw SAIL-VOS",
+    )
+    parser.add_argument(
+        "--folder-classes",
+        action="store_true",
+        help="(--raw) categories from the names of the objects' folders; default: one category",
     )
     parser.add_argument(
         "--split-cuts",
@@ -103,10 +118,39 @@ def convert(args: argparse.Namespace, split: str, names: dict[int, str] | None) 
     return report
 
 
+def convert_raw(args: argparse.Namespace, split: str) -> int:
+    """Convert the raw clips of a split; return the exit status."""
+    report: Counter[str] = Counter()
+
+    def read() -> Iterable[SourceVideo]:
+        videos = read_sailvos_raw(
+            args.root / args.raw, args.root, report, folder_classes=args.folder_classes
+        )
+        if args.split_cuts is None:
+            return videos
+        return split_at_cuts(videos, args.root, report, args.split_cuts)
+
+    categories = None if args.folder_classes else [CLASS_AGNOSTIC]
+    status = convert_videos(read, args.root / f"raw_{split}.json", logger, categories=categories)
+    for what, count in report.items():
+        if count and not status:
+            logger.info("%10d %s", count, what)
+    if not status and report["clips"] != CLIPS[split]:
+        logger.warning("clips: %d published, %d found", CLIPS[split], report["clips"])
+    return status
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Convert the splits; return the exit status."""
-    args = build_parser().parse_args(arguments)
+    parser = build_parser()
+    args = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.raw is not None:
+        if len(args.split) != 1 or args.names is not None:
+            parser.error("--raw needs one --split and takes no --names")
+        return convert_raw(args, args.split[0])
+    if args.folder_classes:
+        parser.error("--folder-classes goes with --raw")
     try:
         names = None if args.names is None else read_names(args.names)
         reports = [convert(args, split, names) for split in args.split]

@@ -30,6 +30,7 @@ from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
 from amodal2.evaluation.image_report import ImageReports
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.report import VideoReport
+from amodal2.evaluation.tao_amodal import TAO_PROTOCOLS, evaluate_tao
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.structures.image_json import ImageDataset, read_image_json
 from amodal2.structures.video_json import VideoDataset, read_video_json
@@ -67,8 +68,18 @@ def read_inputs(
     return Inputs(dataset, records, paths[0] if len(paths) == 1 else None)
 
 
-def evaluate_video(args: argparse.Namespace, inputs: Inputs) -> VideoReport:
-    """Score visible and amodal masks, and amodal boxes, of tracks."""
+def evaluate_video(args: argparse.Namespace, inputs: Inputs) -> VideoReport | ImageReports:
+    """Score visible and amodal masks and boxes of tracks, or boxes by the rules of TAO-Amodal."""
+    if args.protocol:
+        return ImageReports(
+            [
+                report
+                for name in args.protocol
+                for report in evaluate_tao(
+                    inputs.dataset, inputs.records, kind=TAO_PROTOCOLS[name], file=inputs.file
+                ).reports
+            ]
+        )
     return evaluate_video_tracks(
         inputs.dataset,
         inputs.records,
@@ -137,7 +148,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         nargs="+",
-        help="image: one or more of coco, cocoa and kins; completion: one or more mIoU rules",
+        help="image: one or more of coco, cocoa and kins; completion: one or more mIoU rules; "
+        "video: tao_amodal or tao_modal, detection and track AP of boxes instead of the default "
+        "(YTVIS, TrackEval)",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="also write report.html, report.json, report.csv"
@@ -193,7 +206,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error("--csv and --frames go with --pred, not with --compare")
     if args.frames and not args.out:
         parser.error("--frames needs --out, the folder of the HTML report")
+    if args.task == "video" and args.protocol:
+        check_box_protocols(parser, args)
     return args
+
+
+def check_box_protocols(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Stop at other protocols than those of boxes of videos, and at options that they lack."""
+    for name in args.protocol:
+        if name not in TAO_PROTOCOLS:
+            parser.error(f"--protocol {name}: video has {', '.join(TAO_PROTOCOLS)}, or none given")
+    others = ("metrics", "boxes", "score_threshold", "class_agnostic", "occlusion_bins")
+    for name in (*others, "visible_as_amodal", "frames"):
+        if getattr(args, name) != parser.get_default(name):
+            parser.error(f"--{name.replace('_', '-')} does not go with --protocol of boxes")
 
 
 def run_report(args: argparse.Namespace) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 
 from amodal2.evaluation.ap_details import APDetails
 from amodal2.evaluation.completion_details import CompletionDetails
 from amodal2.evaluation.completion_input import pair_completions
 from amodal2.evaluation.html_report import Picture, Report
 from amodal2.evaluation.image_predictions import check_image_predictions
+from amodal2.evaluation.image_shapes import shape_iou
+from amodal2.evaluation.prediction_files import video_name
 from amodal2.evaluation.predictions import check_predictions
 from amodal2.structures.frame_object import FrameObject
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM, ImageDataset
@@ -29,6 +33,8 @@ CASES = 3
 """Best ones, and as many worst ones."""
 LOW_SCORE = 0.5
 """Predictions below it are drawn only if the scene has more objects than others."""
+PAIR_IOU = 0.5
+"""A prediction shows a true object from this IoU on."""
 _WIDTH_PX = 400
 
 
@@ -69,7 +75,7 @@ def case_pictures(
     for title, scenes in (("worst", worst), ("best", best)):
         for scene in scenes:
             place, frame, truth, predicted = _scene(dataset, found, scene, root)
-            caption = f"{title}: {place}, {metric} of {row} {scores[scene]:.2f} ({protocol})"
+            caption = f"{title}: {place}, {row}: {metric} {scores[scene]:.2f} ({protocol})"
             pictures.append(Picture(caption, _draw(frame, truth, predicted, names)))
     return pictures
 
@@ -109,7 +115,8 @@ def _scene(
     if not isinstance(dataset, VideoDataset):
         entry = next(one for one in dataset.images if one["id"] == scene)
         picture = read_image(root / entry["file_name"])
-        return entry["file_name"], picture, _objects(truth, None), _objects(predicted, None)
+        objects = _paired(_objects(truth, None), _objects(predicted, None))
+        return entry["file_name"], picture, *objects
     entry = next(one for one in dataset.videos if one["id"] == scene)
 
     def hidden(frame: int) -> tuple[int, int]:
@@ -120,8 +127,37 @@ def _scene(
     names = entry.get("file_names")
     with open_frames([root / name for name in names] if names else root / entry["file_name"]) as f:
         (picture,) = f.read([frame])
-    place = f"video {scene}, frame {frame}"
-    return place, picture, _objects(truth, frame), _objects(predicted, frame)
+    place = f"video {video_name(entry)} (id {scene}), frame {frame}"
+    return place, picture, *_paired(_objects(truth, frame), _objects(predicted, frame))
+
+
+def _paired(
+    truth: list[FrameObject], predicted: list[FrameObject]
+) -> tuple[list[FrameObject], list[FrameObject]]:
+    """Give predictions the numbers, and so the colours, of the true objects that they show.
+
+    In the order of their scores they take the free object of the highest IoU of .5 or more, of
+    amodal masks where both have one.
+    """
+    free = {one.id: one for one in truth}
+    numbered = []
+    for other, one in enumerate(predicted, start=len(truth)):
+        overlaps = {number: _overlap(one, true) for number, true in free.items()}
+        best = max(overlaps, key=lambda number: overlaps[number], default=None)
+        if best is None or overlaps[best] < PAIR_IOU:
+            numbered.append(replace(one, id=other))
+        else:
+            numbered.append(replace(one, id=best))
+            del free[best]
+    return truth, numbered
+
+
+def _overlap(one: FrameObject, other: FrameObject) -> float:
+    both = one.amodal and other.amodal
+    masks = (one.amodal, other.amodal) if both else (one.visible, other.visible)
+    if masks[0] is None or masks[1] is None:
+        return 0.0
+    return float(shape_iou(masks[:1], masks[1:], np.zeros(1, dtype=bool))[0, 0])
 
 
 def _objects(records: list[dict[str, Any]], frame: int | None) -> list[FrameObject]:

@@ -10,10 +10,10 @@ from amodal2.evaluation.svg_chart import line_chart
 
 BINS = {
     "0": (0.0, 1e-5),
-    "to .25": (1e-5, 0.25),
-    "to .5": (float(np.nextafter(0.25, 1)), 0.5),
-    "to .75": (float(np.nextafter(0.5, 1)), 0.75),
-    "to 1": (float(np.nextafter(0.75, 1)), 1.0),
+    "0 to .25": (1e-5, 0.25),
+    ".25 to .5": (float(np.nextafter(0.25, 1)), 0.5),
+    ".5 to .75": (float(np.nextafter(0.5, 1)), 0.75),
+    ".75 to 1": (float(np.nextafter(0.75, 1)), 1.0),
 }
 """Text -> lowest and highest occlusion rate, both included."""
 
@@ -48,7 +48,7 @@ def recall_chart(title: str, details: APDetails) -> str:
 
 
 def occlusion_chart(title: str, details: APDetails) -> str:
-    """Draw AP and AR of the objects of each occlusion bin, the others ignored.
+    """Draw AP and AR of the objects of each occlusion bin, the others ignored, and their number.
 
     A prediction that takes no object is a false positive in every bin, so that AP of a bin lies
     below AP overall.
@@ -65,8 +65,11 @@ def occlusion_chart(title: str, details: APDetails) -> str:
         return ""
     limit = details.limits[-1]
     series: dict[str, list[float | None]] = {"AP": [], f"AR{limit}": []}
-    for low, high in BINS.values():
+    ticks = {}
+    for i, (text, (low, high)) in enumerate(BINS.items()):
         within = details.within(low, high)
+        counted = sum(int((~(c.cell.ignore | c.cell.crowd)).sum()) for k in within.cells for c in k)
+        ticks[float(i)] = f"{text}\nn = {counted}"
         stats = within.sample(np.ones((1, len(details.scenes)), dtype=np.int64))
         for name, values in series.items():
             value = float(stats[name][0])
@@ -77,6 +80,6 @@ def occlusion_chart(title: str, details: APDetails) -> str:
         list(range(len(BINS))),
         x_label="occlusion rate",
         y_label="AP, AR (%)",
-        ticks=dict(enumerate(BINS)),
+        ticks=ticks,
         markers=True,
     )

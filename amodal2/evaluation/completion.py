@@ -15,7 +15,7 @@ from typing import Any
 from amodal2.evaluation.completion_details import CompletionDetails
 from amodal2.evaluation.completion_input import pair_completions
 from amodal2.evaluation.completion_measure import measure_completions
-from amodal2.evaluation.completion_variants import VARIANTS, CompletionScores
+from amodal2.evaluation.completion_variants import DESCRIPTIONS, VARIANTS, CompletionScores
 from amodal2.evaluation.report import UNDEFINED, format_table
 from amodal2.evaluation.report_base import Report
 from amodal2.evaluation.report_csv import Number
@@ -70,6 +70,14 @@ class CompletionReport(Report):
             for name, values in self.percent().items()
         }
         return {"unit": "percent", "results": results, "counts": self.counts, "notes": self.notes}
+
+    def legend(self) -> dict[str, str]:
+        """Return what each protocol measures, and over how many objects or object-frames."""
+        found = {}
+        for name, scores in self.protocols.items():
+            counts = ", ".join(f"{key} {count}" for key, count in scores.counts.items())
+            found[name] = DESCRIPTIONS[name] + (f"; over {counts}" if counts else "")
+        return found
 
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocols."""

@@ -192,6 +192,27 @@ VARIANTS: dict[str, Callable[[Measures], CompletionScores]] = {
 }
 """Name of the protocol -> its rule."""
 
+_SAVOS = (
+    "SaVos on FISHBOWL: the prediction counts inside other visible objects only, else the visible "
+)
+DESCRIPTIONS = {
+    "c2f_image": "C2F-Seg on images; full: IoU of the amodal masks, mean over objects; occ: IoU of "
+    "the hidden parts, objects without one left out; post: with the visible mask added",
+    "diffusion_vas": "Diffusion-VAS on SAIL-VOS, at the size of the ground truth; miou: IoU of "
+    "prediction or visible mask with the amodal mask, mean over frames; miou_occ: IoU of the "
+    "eroded hidden parts, frames with an IoU of 0 dropped",
+    "diffusion_vas_box": "Diffusion-VAS on TAO-Amodal: share of boxes with an IoU above .25, .50, "
+    ".75; no AP, despite its name there",
+    "c2f_video": "C2F-Seg on videos: mean over the frames of an object, then over objects; frames "
+    "without a hidden part count as 0 in occ",
+    "eoras": "EoRaS: mean over object-frames; those without a hidden part count as 0 in occ",
+    "savos_fishbowl_filtered": _SAVOS + "mask; frames hidden by .1 to .7, without first and last",
+    "savos_fishbowl_unfiltered": _SAVOS + "mask; all frames",
+    "savos_kins_car": "SaVos on KINS-Video-Car, known pairing: as on FISHBOWL, values of exactly 1 "
+    "left out",
+}
+"""Name of the protocol -> what a reader of its numbers must know."""
+
 
 def _overlap(measures: Measures, name: str) -> np.ndarray:
     """Return intersection and union [N, 2] of the first sample."""

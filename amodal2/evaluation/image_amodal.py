@@ -13,7 +13,7 @@ from amodal2.evaluation.collecting import CollectingEvaluator
 from amodal2.evaluation.image_protocols import PROTOCOLS, ImageOptions, evaluate_images
 from amodal2.evaluation.image_report import ImageReport
 from amodal2.structures import fields
-from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM, read_image_json
+from amodal2.structures.image_json import AMODAL_SEGM, OCCLUDER_SEGM, VISIBLE_SEGM, read_image_json
 from amodal2.structures.rle import encode_masks
 from amodal2.utils.files import write_json
 from amodal2.utils.logging import get_logger
@@ -127,7 +127,8 @@ def instances_to_records(instances: Instances, image_id: int) -> list[Record]:
 
     Args:
         instances: N objects with ``pred_classes``, ``scores``, masks [N, H, W] (bool or scores of
-            which those above 0.5 count) and, where predicted, ``pred_boxes``.
+            which those above 0.5 count) and, where predicted, ``pred_boxes`` and
+            ``pred_occluder_masks``.
         image_id: of the image.
 
     Returns:
@@ -151,6 +152,8 @@ def instances_to_records(instances: Instances, image_id: int) -> list[Record]:
             f"{fields.PRED_MASKS} or {fields.PRED_VISIBLE_MASKS}, got "
             f"{sorted(instances.get_fields())} in image {image_id}"
         )
+    if instances.has(fields.PRED_OCCLUDER_MASKS):
+        masks[OCCLUDER_SEGM] = encode_masks(_to_bool(instances.get(fields.PRED_OCCLUDER_MASKS)))
     columns: dict[str, list[Any]] = dict(masks)
     columns["category_id"] = instances.get(fields.PRED_CLASSES).tolist()
     columns["score"] = instances.get(fields.SCORES).tolist()

@@ -1,4 +1,4 @@
-"""AP and AR of image predictions: amodal, visible and invisible masks and boxes.
+"""AP and AR of image predictions: amodal, visible, invisible and occluder masks and boxes.
 
 Matching is COCO's, per image and category (``coco_engine``). Objects that lie outside an occlusion
 bin are ignored: their matches vanish, while a prediction that takes nothing stays a false positive
@@ -89,7 +89,7 @@ class ImageTask:
         shapes, areas = [truth.shapes[i] for i in kept], truth.areas[kept]
         few = areas < rules.min_invisible_px if region.kind == "invisible" else areas < 0
         predicted = predicted_shapes(records, region)
-        if region.kind == "invisible":
+        if region.may_be_empty:
             chosen = np.flatnonzero(predicted.present()).tolist()
             records = [records[i] for i in chosen]
             predicted.shapes = [predicted.shapes[i] for i in chosen]

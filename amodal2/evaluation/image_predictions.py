@@ -1,9 +1,10 @@
 """Check predicted objects of images before they are scored.
 
 A record is ``{image_id, category_id, score, amodal_segm, visible_segm, bbox}``; ``bbox`` (x, y, w,
-h) is the amodal box, ``visible_bbox`` may be given as well. Every record has the same kinds of
-masks; null stands for an empty one. Wrong records stop with their place, what is legal and yet
-looks wrong becomes a note. Masks reach the C code only after their runs were checked.
+h) is the amodal box; ``visible_bbox`` and ``occluder_segm`` (what lies over the object) may be
+given as well. Every record has the same kinds of masks; null stands for an empty one. Wrong records
+stop with their place, what is legal and yet looks wrong becomes a note. Masks reach the C code only
+after their runs were checked.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from amodal2.structures.image_json import (
     AMODAL_SEGM,
+    OCCLUDER_SEGM,
     VISIBLE_SEGM,
     ImageDataset,
     normalise_image_masks,
@@ -81,7 +83,7 @@ def check_image_predictions(
         "image_id": set(images),
         "category_id": {category["id"] for category in dataset.categories},
     }
-    keys = [*KINDS.values(), *BOX_KEYS.values()]
+    keys = [*KINDS.values(), OCCLUDER_SEGM, *BOX_KEYS.values()]
     used = set(chain.from_iterable(record for record in records if isinstance(record, dict)))
     present = [key for key in keys if key in used]
     if records and not set(present) & set(KINDS.values()):

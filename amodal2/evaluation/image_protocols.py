@@ -1,7 +1,7 @@
 """Score image predictions by a named protocol.
 
-- ``coco``: AP and AR of amodal, visible and invisible masks and boxes, on demand class-agnostic and
-  by occlusion level.
+- ``coco``: AP and AR of amodal, visible, invisible and (where ground truth or predictions carry
+  them) occluder masks and boxes, on demand class-agnostic and by occlusion level.
 - ``cocoa``: the COCOA amodalAPI: class-agnostic, crowds are ordinary objects, up to 1000
   predictions per image, all sizes, bins none / partial / heavy, things or stuff or both. Images
   without predictions count here, while the official script stops at them.
@@ -23,12 +23,22 @@ from amodal2.evaluation.image_occlusion import OCCLUSION_RULES
 from amodal2.evaluation.image_predictions import BOX_KEYS, Record, check_image_predictions
 from amodal2.evaluation.image_report import ImageReport
 from amodal2.evaluation.image_shapes import Region
-from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM, ImageDataset
+from amodal2.structures.image_json import AMODAL_SEGM, OCCLUDER_SEGM, VISIBLE_SEGM, ImageDataset
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
-COCO_REGIONS = [Region(k, b) for b in (False, True) for k in ("amodal", "visible", "invisible")]
+COCO_KINDS = ("amodal", "visible", "invisible", "occluder")
+COCO_REGIONS = [Region(kind, boxes) for boxes in (False, True) for kind in COCO_KINDS]
+DESCRIPTIONS = {
+    "coco": "COCOeval on each kind of mask and box; rows <kind>/<rule>/<bin> ignore objects "
+    "outside a bin of the occlusion rate, while predictions that take nothing count against every "
+    "bin (but for the rule vrsp)",
+    "cocoa": "COCOA amodalAPI: all classes as one, crowds are ordinary objects, up to 1000 "
+    "predictions per image; images without predictions count",
+    "kins": "Det: amodal boxes, Amodal: amodal masks, Inmodal: visible masks; COCO AP per class",
+}
+"""Name of the protocol -> what a reader of its numbers must know."""
 COCOA_LIMITS = (1, 10, 100, 1000)
 KINS_ROWS = {
     "Det": Region("amodal", True),
@@ -114,7 +124,9 @@ def evaluate_images(
         "true objects": len(dataset.annotations),
         "predictions": len(records),
     }
-    report = ImageReport(protocol, {}, counts=counts, notes=notes)
+    report = ImageReport(
+        protocol, {}, counts=counts, notes=notes, description=DESCRIPTIONS[protocol]
+    )
     PROTOCOLS[protocol](_Job(dataset, records, report, details), options or ImageOptions())
     for note in report.notes:
         logger.warning(note)
@@ -130,7 +142,7 @@ class _Job:
 
     def task(self, name: str, region: Region, rules: Rules) -> ImageTask | None:
         """Prepare a row, or list it as absent."""
-        if not all(self.dataset.has(key) for key in region.mask_keys):
+        if not all(map(self._truth_has, region.mask_keys)):
             self.report.absent[name] = "not in the ground truth"
             return None
         keys = region.mask_keys
@@ -142,7 +154,7 @@ class _Job:
         if region.boxes and not has_boxes:
             self._note(f"{region.name}: boxes measured from the predicted masks")
         task = ImageTask(self.dataset, self.records, region, rules)
-        if task.num_empty and region.kind != "invisible":
+        if task.num_empty and not region.may_be_empty:
             self._note(f"{region.kind}: {task.num_empty} true objects without such pixels left out")
         return task
 
@@ -155,6 +167,19 @@ class _Job:
         report, images = self.report, sorted(image["id"] for image in self.dataset.images)
         report.samplers[report.protocol, row] = image_details(task, images, ignore, part)
 
+    def _truth_has(self, key: str) -> bool:
+        """Tell whether the ground truth has a kind of mask; what nothing lies over needs no key."""
+        if key == OCCLUDER_SEGM:
+            return any(key in record for record in self.dataset.annotations)
+        return self.dataset.has(key)
+
+    def concerns(self, region: Region) -> bool:
+        """Tell whether a row is worth a line; few files have occluders."""
+        return region.kind != "occluder" or (
+            self._truth_has(OCCLUDER_SEGM)
+            or any(OCCLUDER_SEGM in record for record in self.records)
+        )
+
     def _note(self, text: str) -> None:
         if text not in self.report.notes:
             self.report.notes.append(text)
@@ -162,7 +187,7 @@ class _Job:
 
 def _score_coco(job: _Job, options: ImageOptions) -> None:
     rows = job.report.rows
-    for region in COCO_REGIONS:
+    for region in filter(job.concerns, COCO_REGIONS):
         for agnostic in [False, True] if options.class_agnostic else [False]:
             name = f"{region.name}_class_agnostic" if agnostic else region.name
             rules = Rules(class_agnostic=agnostic, min_invisible_px=options.min_invisible_px)

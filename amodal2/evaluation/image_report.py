@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from amodal2.evaluation.report import MAIN_COLUMNS, APScores, ap_numbers, format_table
 from amodal2.evaluation.report_base import Report
@@ -14,7 +14,11 @@ from amodal2.evaluation.resampling import Sampler
 
 @dataclass
 class ImageReport(Report):
-    """Everything that one evaluation of image predictions found out.
+    """Everything that one evaluation by a named protocol found out.
+
+    Attributes:
+        task: the task that the numbers belong to.
+        main_columns: metrics that the table shows, defined or not.
 
     Args:
         protocol: by whose rules the numbers were computed.
@@ -22,15 +26,20 @@ class ImageReport(Report):
         absent: name of a row that could not be scored -> why ("not predicted"); never a 0.
         counts: what was compared: images, objects, predictions.
         notes: warnings, each a sentence with its number of cases.
+        description: what the protocol is.
         samplers: protocol and name of a row -> what its numbers come from; not stored. Rows whose
             predictions are sorted into bins as well have none.
     """
+
+    task: ClassVar[str] = "image"
+    main_columns: ClassVar[Sequence[str]] = MAIN_COLUMNS
 
     protocol: str
     rows: dict[str, APScores]
     absent: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    description: str = ""
     samplers: dict[tuple[str, str], Sampler] = field(
         default_factory=dict, repr=False, compare=False
     )
@@ -63,12 +72,16 @@ class ImageReport(Report):
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocol."""
         for row, scores in self.rows.items():
-            yield from ap_numbers("image", self.protocol, row, scores)
+            yield from ap_numbers(self.task, self.protocol, row, scores)
+
+    def legend(self) -> dict[str, str]:
+        """Return the description."""
+        return {self.protocol: self.description}
 
     def columns(self) -> list[str]:
         """Return the metrics of the table: the usual ones, and all others that are defined."""
         defined = (name for metrics in self.percent().values() for name in metrics)
-        return list(dict.fromkeys([*MAIN_COLUMNS, *defined]))
+        return list(dict.fromkeys([*self.main_columns, *defined]))
 
 
 @dataclass
@@ -101,6 +114,10 @@ class ImageReports(Report):
     def samplers(self) -> dict[tuple[str, str], Sampler]:
         """Return the samplers of all reports."""
         return {key: one for report in self.reports for key, one in report.samplers.items()}
+
+    def legend(self) -> dict[str, str]:
+        """Return the descriptions of all reports."""
+        return {key: text for report in self.reports for key, text in report.legend().items()}
 
     def __str__(self) -> str:
         """Return the tables one after the other."""

@@ -1,8 +1,10 @@
-"""What is compared in an image: amodal, visible and invisible masks, and their tight boxes.
+"""What is compared in an image: amodal, visible, invisible and occluder masks, and tight boxes.
 
-invisible = amodal and not visible, formed for ground truth and predictions separately. Objects
-without a single pixel of the compared kind are left out of the ground truth; a prediction without
-any is an ordinary false positive, except that it is left out of the invisible rows.
+invisible = amodal and not visible, formed for ground truth and predictions separately; the occluder
+is the union of what lies over an object, as ground truth and predictions give it. Objects without a
+single pixel of the compared kind are left out of the ground truth; a prediction without any is an
+ordinary false positive, except that it is left out of the invisible and occluder rows, where it
+says that nothing is hidden.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from amodal2.evaluation.image_predictions import BOX_KEYS, KINDS, Record
+from amodal2.structures.image_json import OCCLUDER_SEGM
 from amodal2.structures.rle import RLE, rle_areas, rle_box
 from amodal2.structures.rle_crop import Crop, decode_crops, encode_crop
 
@@ -24,7 +27,7 @@ class Region:
     """One kind of shape.
 
     Args:
-        kind: "amodal", "visible" or "invisible".
+        kind: "amodal", "visible", "invisible" or "occluder".
         boxes: tight boxes instead of masks.
     """
 
@@ -39,7 +42,14 @@ class Region:
     @property
     def mask_keys(self) -> list[str]:
         """Return the keys that a record needs."""
-        return list(KINDS.values()) if self.kind == "invisible" else [KINDS[self.kind]]
+        if self.kind == "invisible":
+            return list(KINDS.values())
+        return [OCCLUDER_SEGM if self.kind == "occluder" else KINDS[self.kind]]
+
+    @property
+    def may_be_empty(self) -> bool:
+        """Tell whether a prediction without such pixels says that there are none."""
+        return self.kind in ("invisible", "occluder")
 
 
 @dataclass
@@ -66,8 +76,8 @@ def true_shapes(objects: Sequence[Record], region: Region) -> Shapes:
         objects: checked objects with the region's masks.
         region: what to compare.
     """
-    if region.kind == "invisible":
-        masks = invisible_masks(objects)
+    if region.may_be_empty:
+        masks = _masks(objects, region)
         areas = _areas(masks)
         return Shapes(_boxes(masks) if region.boxes else masks, areas)
     areas = np.array([record[f"{region.kind}_area"] for record in objects], dtype=np.float64)
@@ -87,14 +97,18 @@ def predicted_shapes(records: Sequence[Record], region: Region) -> Shapes:
     if region.boxes and box_key and all(box_key in record for record in records):
         boxes = [record[box_key] for record in records]
         return Shapes(boxes, _box_areas(boxes))
-    if region.kind == "invisible":
-        masks = invisible_masks(records)
-    else:
-        masks = [record[KINDS[region.kind]] for record in records]
+    masks = _masks(records, region)
     if region.boxes:
         boxes = _boxes(masks)
         return Shapes(boxes, _box_areas(boxes))
     return Shapes(masks, _areas(masks))
+
+
+def _masks(records: Sequence[Record], region: Region) -> list[RLE | None]:
+    if region.kind == "invisible":
+        return invisible_masks(records)
+    (key,) = region.mask_keys
+    return [record.get(key) for record in records]
 
 
 def invisible_masks(records: Sequence[Record]) -> list[RLE | None]:

@@ -10,9 +10,12 @@ from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.packed_tube import pack_tube
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import AnnotationError
-from amodal2.utils.frames import VIDEO_SUFFIXES
+from amodal2.utils.frames import VIDEO_SUFFIXES, folder_name
 from amodal2.utils.json_input import is_id, is_text, read_json
 from amodal2.utils.json_list import read_json_list
+from amodal2.utils.logging import get_logger
+
+logger = get_logger(__name__)
 
 TRACKS_FILE = "tracks.json"
 """Name of the demo's track files, looked for in folders."""
@@ -32,7 +35,8 @@ def load_video_predictions(
     A file holds either a list of records with the ids of the dataset, or an object with ``videos,
     categories, annotations`` (``tracks.json``). The videos of the latter are matched to the dataset
     by name: the stem of ``file_name``, or for frames the name of their folder; its categories by
-    their names. Scores and masks are not checked here.
+    their names. Predictions of categories that the dataset does not have are left out with a
+    warning, if it has others of the file. Scores and masks are not checked here.
 
     Args:
         paths: files, or folders with ``tracks.json`` files at any depth.
@@ -54,6 +58,7 @@ def load_video_predictions(
         if isinstance(content, list):
             records += content
             continue
+        content = _without_strangers(content, dataset, file)
         video_ids = _match_videos(content["videos"], dataset, file)
         category_ids = _match_categories(content["categories"], dataset, file)
         for video_id in video_ids.values():
@@ -82,7 +87,7 @@ def load_video_predictions(
 
 
 def video_name(entry: dict[str, Any]) -> str:
-    """Return the name by which a video is known: its file's stem, or the folder of its frames.
+    """Return the name by which a video is known: its file's stem, or that of its frames' folder.
 
     Only suffixes of videos are left out, since the name of a folder may have a dot as well.
 
@@ -92,7 +97,7 @@ def video_name(entry: dict[str, Any]) -> str:
     if entry.get("file_name") is not None:
         path = PurePosixPath(entry["file_name"])
         return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
-    return PurePosixPath(entry["file_names"][0]).parent.name
+    return folder_name(PurePosixPath(entry["file_names"][0]).parent)
 
 
 def _find_files(paths: Sequence[str | Path]) -> list[Path]:
@@ -163,6 +168,29 @@ def _check_entry(entry: Any, place: str, ids: tuple[str, ...], file: Path) -> No
         raise AnnotationError(
             f"load_video_predictions: expected {problem[0]}", file=file, key=f"{place}.{problem[1]}"
         )
+
+
+def _without_strangers(
+    content: dict[str, Any], dataset: VideoDataset, file: Path
+) -> dict[str, Any]:
+    """Leave out categories that the dataset does not have; none, if it has no other one either."""
+    known = {category["name"] for category in dataset.categories}
+    strange = {
+        entry["id"]: entry["name"]
+        for entry in content["categories"]
+        if isinstance(entry.get("name"), str) and entry["name"] not in known
+    }
+    if not strange or len(strange) == len(content["categories"]):
+        return content
+    kept = [one for one in content["annotations"] if one["category_id"] not in strange]
+    logger.warning(
+        "%s: %d predictions of categories that the ground truth does not have (%s) left out",
+        file,
+        len(content["annotations"]) - len(kept),
+        ", ".join(strange.values()),
+    )
+    categories = [one for one in content["categories"] if one["id"] not in strange]
+    return {**content, "categories": categories, "annotations": kept}
 
 
 def _match_videos(

@@ -64,7 +64,7 @@ def check_predictions(
         )
     checked: list[Record] = []
     for position, record in enumerate(records):
-        problem = _record_problem(record, known_ids) or _tube_problem(record, has_kind, videos)
+        problem = record_problem(record, known_ids) or _tube_problem(record, has_kind, videos)
         if problem is not None:
             _stop(problem, position, record, file)
         copy = {key: value for key, value in record.items() if key not in has_kind}
@@ -89,7 +89,13 @@ def _stop(problem: Problem, position: int, record: Any, file: str | Path | None)
     )
 
 
-def _record_problem(record: Any, known_ids: Mapping[str, Collection[int]]) -> Problem | None:
+def record_problem(record: Any, known_ids: Mapping[str, Collection[int]]) -> Problem | None:
+    """Return what is wrong with the ids or the scores of a record, None if nothing is.
+
+    Args:
+        record: what should be an object.
+        known_ids: "video_id" and "category_id" -> ids of the ground truth.
+    """
     if not isinstance(record, dict):
         return "record", f"expected an object, got {record!r:.80}"
     for key, known in known_ids.items():

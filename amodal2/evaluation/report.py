@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from amodal2.evaluation.report_base import Report
+from amodal2.evaluation.report_base import Highlight, Report
 from amodal2.evaluation.report_csv import Number
 from amodal2.evaluation.resampling import Sampler
 
@@ -27,6 +27,13 @@ TRACKING_FRACTIONS = (
 
 TRACKING_COLUMNS = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "MOTA", "IDSW", "Frag")
 """Tracking metrics that tables show."""
+
+OCCLUSION_ROWS = {
+    "visible": "all tracks",
+    "visible_lt50": "hidden by at most half",
+    "visible_gt50": "hidden by more than half",
+}
+"""Row -> name in the table of visible tracking under occlusion."""
 
 
 @dataclass
@@ -125,6 +132,9 @@ class VideoReport(Report):
             for name, tracks in self.tracking.items():
                 protocols.setdefault(tracks.protocol, []).append(name)
             lines += [f"{', '.join(names)}: {text}" for text, names in protocols.items()]
+        for table in self.highlights():
+            columns = list(dict.fromkeys(name for row in table.rows.values() for name in row))
+            lines += ["", f"{table.title}:", format_table(table.rows, columns)]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def to_dict(self) -> dict[str, Any]:
@@ -139,6 +149,26 @@ class VideoReport(Report):
         if self.tracking:
             report["tracking"] = {name: one.to_dict() for name, one in self.tracking.items()}
         return {**report, "counts": self.counts, "notes": self.notes}
+
+    def highlights(self) -> list[Highlight]:
+        """Return visible tracking under occlusion, where it was asked for and rates are known."""
+        if not all(row in self.tracking for row in OCCLUSION_ROWS):
+            return []
+        rows: dict[str, dict[str, float]] = {}
+        for row, name in OCCLUSION_ROWS.items():
+            tracking = next(iter(self.tracking[row].averages.values()))
+            found = self.tracking[row].percent()
+            ap = self.rows[row].percent() if row in self.rows else {}
+            rows[name] = {
+                "true tracks": tracking.get("GT_IDs", 0),
+                **{metric: ap[metric] for metric in ("AP", "AR10") if metric in ap},
+                **{metric: found[metric] for metric in TRACKING_COLUMNS if metric in found},
+            }
+        source = (
+            "occlusion of a track: the mean of its occlusion rates; AP, AR: tracks outside the bin "
+            f"are ignored ({AP_PROTOCOL}); others: {self.tracking['visible_lt50'].protocol}"
+        )
+        return [Highlight("Visible tracking under occlusion", source, rows)]
 
     def numbers(self) -> Iterator[Number]:
         """Yield the defined metrics with their protocols."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-WIDTH, HEIGHT = 380, 270
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 30, 58
+WIDTH, HEIGHT = 398, 284
+LEFT, RIGHT, TOP, BOTTOM = 46, 30, 30, 72
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
 
@@ -29,7 +29,7 @@ def line_chart(
         x: ascending positions, at least two.
         x_label: below the chart.
         y_label: beside it.
-        ticks: position -> text.
+        ticks: position -> text of up to two lines.
         markers: draw a dot at each value.
 
     Returns:
@@ -49,11 +49,12 @@ def line_chart(
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" class="grid"/>')
         parts.append(f'<text x="{LEFT - 5}" y="{y + 4:.1f}" class="end">{value}</text>')
     for position, text in ticks.items():
-        at = f'x="{place(position):.1f}" y="{HEIGHT - BOTTOM + 15}"'
-        parts.append(f'<text {at} class="mid">{escape(text)}</text>')
+        for row, line in enumerate(text.split("\n")):
+            at = f'x="{place(position):.1f}" y="{HEIGHT - BOTTOM + 15 + 13 * row}"'
+            parts.append(f'<text {at} class="mid">{escape(line)}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     parts.append(
-        f'<text x="{middle}" y="{HEIGHT - BOTTOM + 31}" class="mid">{escape(x_label)}</text>'
+        f'<text x="{middle}" y="{HEIGHT - BOTTOM + 44}" class="mid">{escape(x_label)}</text>'
     )
     turned = f'transform="translate(12 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)"'
     parts.append(f'<text {turned} class="mid">{escape(y_label)}</text>')

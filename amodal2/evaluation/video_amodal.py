@@ -94,8 +94,8 @@ class VideoAmodalEvaluator(CollectingEvaluator[VideoPrediction]):
         """Score what was taken in since the last reset.
 
         Returns:
-            OrderedDict: row name (``visible``, ``amodal``, ``amodal_lt50``, ``amodal_gt50``, with
-            "hota" also ``visible_lt50``, ``visible_gt50``, with boxes ``amodal_box``) -> metric
+            OrderedDict: row name (``visible``, ``amodal``, each with ``_lt50`` and ``_gt50``, with
+            boxes ``amodal_box``) -> metric
             name -> percent, or number of cases (``IDSW``, ``Frag``). A kind of mask that was not
             predicted has no row, an undefined metric no entry. Empty on all but the main process,
             and if the dataset has no annotations.

@@ -78,7 +78,7 @@ def evaluate_video_tracks(
         metrics: some of ``METRICS``.
         class_agnostic: add ``<kind>_class_agnostic``: all classes count as one.
         occlusion_bins: add ``<kind>_lt50`` and ``<kind>_gt50``: tracks hidden by at most, or more
-            than, one half on average; AP for amodal masks only.
+            than, one half on average; AP for masks only.
         visible_as_amodal: add ``visible_as_amodal``: what the predicted visible masks score as
             amodal predictions, the least that an amodal head must beat.
         boxes: add ``amodal_box``: amodal boxes, those in ``amodal_bboxes`` (in and outside the
@@ -178,7 +178,7 @@ def _score(
         rates = partial(_occlusion_rates, pairing.tracks)
         report.rows[name] = ap.score()
         report.samplers[AP_PROTOCOL, name] = ap.details(rates)
-        for part, counted in parts.items() if name == "amodal" else ():
+        for part, counted in parts.items() if not job.boxes else ():
             row = f"{name}_{part}"
             report.rows[row] = ap.score(ignore=~counted)
             report.samplers[AP_PROTOCOL, row] = ap.details(rates, ignore=~counted)

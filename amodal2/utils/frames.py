@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
@@ -28,6 +28,20 @@ VIDEO_SUFFIXES = frozenset(
     for name in "3gp avi flv gif h264 m2ts m4v mkv mov mp4 mpeg mpg mts ogv ts webm wmv".split()
 )
 """Suffixes by which videos are found in a folder; a file named by itself may have any."""
+FRAME_FOLDERS = ("frames", "images")
+"""Names of folders that say what is in them, and not of which video."""
+
+
+def folder_name(folder: str | PurePath) -> str:
+    """Return the name of a video that is a folder of frames.
+
+    A folder that is only called "frames" or "images" has the name of the one around it.
+
+    Args:
+        folder: its path.
+    """
+    path = PurePath(folder)
+    return path.parent.name or path.name if path.name in FRAME_FOLDERS else path.name
 
 
 class ImageSequence(FrameSource):

@@ -12,6 +12,7 @@ from amodal2.utils.frames import (
     IMAGE_SUFFIXES,
     VIDEO_SUFFIXES,
     FrameSource,
+    folder_name,
     list_images,
     natural_key,
     open_frames,
@@ -110,7 +111,7 @@ def _unique_names(paths: list[Path]) -> list[str]:
     Only suffixes of videos are left out, since the name of a folder may have a dot as well.
     """
     stems = [
-        (path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name) or "video"
+        (path.stem if path.suffix.lower() in VIDEO_SUFFIXES else folder_name(path)) or "video"
         for path in paths
     ]
     names: list[str] = []

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from amodal2.utils.frames import folder_name
 from amodal2.utils.logging import get_logger
 from amodal2.video.pictures import PICTURES, write_pictures
 from amodal2.video.predictor import PredictorSettings, StreamingModel, predict_video
@@ -75,7 +76,7 @@ def process_video(
             if "json" in save:
                 tracks.write_json(
                     folder / "tracks.json",
-                    file_name=video.path.name,
+                    file_name=folder_name(video.path) if video.images else video.path.name,
                     category_names=category_names,
                     fps=source.fps,
                 )

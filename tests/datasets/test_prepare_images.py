@@ -30,10 +30,11 @@ def test_prepare_kins_says_release_and_counts(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(("options", "count"), [([], 2), (["--stuff"], 3)])
-def test_prepare_cocoa_writes_things_or_all(tmp_path, options, count):
+def test_prepare_cocoa_writes_things_or_all(tmp_path, caplog, options, count):
     file = write(tmp_path, cocoa_regions())
     assert run("prepare_cocoa", file, "--out", tmp_path / "o.json", *options) == 0
     assert len(read_image_json(tmp_path / "o.json", strict=True).annotations) == count
+    assert "no published counts to compare with for a file of this name" in caplog.text
 
 
 def test_prepare_d2sa_bad_file_ends_with_status_two(tmp_path):

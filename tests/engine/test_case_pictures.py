@@ -51,7 +51,7 @@ def test_case_pictures_shows_worst_and_best_images(frames):
         "worst: 5.png", "worst: 8.png", "worst: 6.png",
         "best: 1.png", "best: 3.png", "best: 2.png",
     ]  # fmt: skip
-    assert "AP of amodal 0.00 (coco)" in captions[0]
+    assert "amodal: AP 0.00 (coco)" in captions[0]
     plain, true, predicted = panels(pictures[0].jpeg)
     assert colour(plain) < 20 < 60 < colour(true)
     assert colour(predicted) < 20
@@ -63,14 +63,33 @@ def test_case_pictures_takes_the_frame_of_most_hidden_objects(frames):
     truth = dataset(frames, track(1, amodal_segmentations=hidden))
     records = [prediction(0.9, segmentations=tube(bar(0, 10)), amodal_segmentations=hidden)]
     (picture,) = case_pictures(truth, records, evaluate_video_tracks(truth, records), frames)
-    assert picture.caption.startswith("worst: video 1, frame 2, AP of amodal 100.00 (YTVIS")
+    assert picture.caption.startswith(
+        "worst: video clip1 (id 1), frame 2, amodal: AP 100.00 (YTVIS"
+    )
+
+
+def test_case_pictures_predictions_have_the_colours_of_what_they_show(frames):
+    objects = [
+        thing(1, amodal_segm=bar(0, 9), visible_segm=bar(0, 9)),
+        thing(2, amodal_segm=bar(11, 20), visible_segm=bar(11, 20)),
+    ]
+    truth = image_dataset(frames, *objects)
+    # In the order of their scores they show the objects the other way round.
+    masks = {0.9: bar(11, 20), 0.8: bar(0, 9)}
+    records = [found(s, amodal_segm=mask, visible_segm=mask) for s, mask in masks.items()]
+    (picture,) = case_pictures(truth, records, evaluate_images(truth, records), frames)
+    _, true, predicted = panels(picture.jpeg)
+    for columns in (slice(60, 160), slice(240, 340)):
+        means = [panel[:40, columns].mean(axis=(0, 1)) for panel in (true, predicted)]
+        assert np.abs(means[0] - means[1]).max() < 25
+    assert np.abs(true[:40, 60:160].mean((0, 1)) - true[:40, 240:340].mean((0, 1))).max() > 40
 
 
 def test_case_pictures_of_completions_names_the_metric(frames):
     truth = image_dataset(frames, thing(1))
     records = [{"gt_id": 1, "amodal_segm": bar(0, 8)}]
     (picture,) = case_pictures(truth, records, evaluate_completions(truth, records), frames)
-    assert picture.caption == "worst: 1.png, full of amodal 80.00 (c2f_image)"
+    assert picture.caption == "worst: 1.png, amodal: full 80.00 (c2f_image)"
     assert colour(panels(picture.jpeg)[2]) > 60
 
 

@@ -81,6 +81,8 @@ def test_occlusion_chart_scores_the_objects_of_each_bin(report):
     }
     step = (WIDTH - LEFT - RIGHT) / (len(BINS) - 1)
     assert heights == {(LEFT, HEIGHT - BOTTOM), (round(LEFT + 2 * step), TOP)}
+    numbers = [one.text for one in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+    assert [text for text in numbers if "n =" in text] == [f"n = {k}" for k in (1, 0, 1, 0, 0)]
 
 
 def test_occlusion_chart_without_rates_is_empty(tmp_path):
@@ -102,12 +104,30 @@ def test_write_html_has_tables_with_protocols_and_charts_and_no_network(report, 
     assert f"<tr><td>amodal</td><td>{value:.2f}</td>" in text
     assert "<td>amodal: fish</td>" in text
     assert "data:image/jpeg;base64,/9g=" in text
+    assert "COCOA amodalAPI: all classes as one" in text
     charts = re.findall("<svg.*?</svg>", text)
     rows = [key for key, one in report.samplers.items() if not one.part]
     assert len(charts) == 2 * len(rows)
     outside = re.sub(r'xmlns="[^"]+"', "", text)
     assert "http" not in outside
     assert "<script" not in outside
+
+
+def test_write_html_folds_all_but_the_main_metrics_of_tracking(tmp_path):
+    truth = dataset(tmp_path, *(track(i, amodal_segmentations=tube(bar(0, 20))) for i in (1, 2)))
+    records = [prediction(0.5, segmentations=tube(bar(0, 10)))]
+    options = {"metrics": ("ap", "hota"), "occlusion_bins": True}
+    scored = evaluate_video_tracks(truth, records, **options)
+    write_html(tmp_path / "out.html", "tracks", scored)
+    text = (tmp_path / "out.html").read_text()
+    table = next(part for part in text.split("<table>") if "<th>HOTA</th>" in part)
+    assert "<th>IDSW</th>" in table
+    assert "<th>CLR_TP</th>" not in table
+    assert "<summary>All averages and metrics</summary>" in text
+    assert "<td>visible (all_classes_average)</td>" in text
+    section = text.split("<h3>Visible tracking under occlusion</h3>")[1]
+    expected = f"{scored.tracking['visible'].percent()['HOTA']:.2f}"
+    assert f"<td>{expected}</td>" in section.split("</tr>")[1]
 
 
 def test_write_html_shows_a_comparison(tmp_path):

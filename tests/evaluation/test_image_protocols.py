@@ -164,6 +164,39 @@ def encoded(masks: np.ndarray) -> dict:
 BOTH = {"amodal_segm": bar(0, 10), "visible_segm": bar(0, 5)}
 
 
+def test_evaluate_images_occluder_equals_coco_on_the_given_masks(tmp_path):
+    """Independent formulation: pycocotools on the objects that something lies over."""
+    data, predictions = random_images(np.random.default_rng(1))
+    nothing = encode_mask(np.zeros((60, 80), dtype=bool))
+    for record in (*data["annotations"], *predictions):
+        hidden = decode_rle(record["amodal_segm"]) & ~decode_rle(record["visible_segm"])
+        # What lies over the object: its hidden part, grown to the right.
+        over = hidden | np.roll(hidden, 2, axis=1)
+        record["occluder_segm"] = encode_mask(over) if over.any() else None
+    without = data["annotations"][0]
+    without["occluder_segm"] = None
+    truth = write(tmp_path, data)
+    rows = evaluate_images(read_image_json(truth), predictions).rows
+    for record in (*data["annotations"], *predictions):
+        # The other reference computes the hidden part, here all of the mask.
+        record.update(amodal_segm=record["occluder_segm"] or nothing, visible_segm=nothing)
+    expected = coco_stats(tmp_path, data, predictions, "segm")
+    assert_stats(rows["occluder"], expected)
+    assert_stats(rows["occluder_bbox"], coco_stats(tmp_path, data, predictions, "bbox"))
+    assert 0.1 < expected["AP"] < 0.9
+
+
+def test_evaluate_images_occluder_is_not_predicted_and_never_zero(tmp_path):
+    truth = image_dataset(tmp_path, thing(1, occluder_segm=bar(5, 10)), thing(2, 2), images=2)
+    report = evaluate_images(truth, [found(0.9, **BOTH)])
+    assert "occluder" not in report.rows
+    assert report.absent == dict.fromkeys(["occluder", "occluder_bbox"], "not predicted")
+    given = [found(0.9, occluder_segm=bar(5, 10), **BOTH)]
+    assert evaluate_images(truth, given).rows["occluder"].percent()["AP"] == pytest.approx(100)
+    report = evaluate_images(image_dataset(tmp_path, thing(1)), given)
+    assert report.absent["occluder"] == "not in the ground truth"
+
+
 @pytest.mark.parametrize("key", ["amodal_segm", "visible_segm"])
 def test_evaluate_images_unpredicted_kind_is_absent_and_never_zero(tmp_path, key):
     report = evaluate_images(image_dataset(tmp_path, thing(1)), [found(0.9, **{key: BOTH[key]})])

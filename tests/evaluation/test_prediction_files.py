@@ -73,6 +73,15 @@ def test_load_video_predictions_without_counterpart_raises(
         load_video_predictions([path], truth)
 
 
+def test_load_video_predictions_other_categories_are_left_out_and_told(tmp_path, truth, caplog):
+    path = tracks_file(tmp_path / "out", "clip1.mp4", {0: "whale", 1: "fish", 2: "squid"})
+    (record,) = load_video_predictions([path], truth)
+    assert record["category_id"] == FISH
+    assert "2 predictions of categories that the ground truth does not have (whale, squid)" in (
+        caplog.text
+    )
+
+
 def test_load_video_predictions_video_given_twice_raises(tmp_path, truth):
     files = [tracks_file(tmp_path / name, "clip1.mp4") for name in "ab"]
     with pytest.raises(AnnotationError, match="tracks of a video once"):
@@ -138,6 +147,8 @@ def test_load_video_predictions_absent_path_or_empty_folder_raises(tmp_path, tru
         ({"file_name": "clip.v1"}, "clip.v1"),
         ({"file_name": "clip.v1.MKV"}, "clip.v1"),
         ({"file_names": ["a/clip.v1/0.png"]}, "clip.v1"),
+        ({"file_names": ["reef1/frames/0.png"]}, "reef1"),
+        ({"file_names": ["frames/0.png"]}, "frames"),
         ({"file_names": ["a/clip/0.png", "a/clip/1.png"]}, "clip"),
     ],
 )

@@ -147,7 +147,8 @@ def test_video_truth_fed_back_scores_100_in_every_row(videos):
     )
     plain = ["visible", "amodal", "amodal_box"]
     agnostic = [f"{row}_class_agnostic" for row in plain]
-    assert set(report.rows) == {*plain, *agnostic, "amodal_lt50", "amodal_gt50"}
+    split = [f"{kind}_{side}" for kind in ("visible", "amodal") for side in ("lt50", "gt50")]
+    assert set(report.rows) == {*plain, *agnostic, *split}
     for row, scores in report.rows.items():
         percent = scores.percent()
         assert {"AP", "AP50", "AP75", "AR1", "AR10", "AR100"} <= set(percent), row

@@ -40,7 +40,10 @@ def test_video_amodal_evaluator_perfect_tracks_score_100(name, tmp_path):
     evaluator.reset()
     feed(evaluator, output(2, 1), output(1, 0))
     results = evaluator.evaluate()
-    assert list(results) == ["visible", "amodal", "amodal_lt50", "amodal_gt50"]
+    assert list(results) == [
+        *("visible", "visible_lt50", "visible_gt50"),
+        *("amodal", "amodal_lt50", "amodal_gt50"),
+    ]
     assert results["visible"]["AP"] == pytest.approx(100)
     assert results["amodal"]["AR1"] == pytest.approx(100)
     assert "APl" not in results["amodal"]
@@ -66,7 +69,7 @@ def test_video_amodal_evaluator_tracking_joins_the_rows(name, tmp_path):
 def test_video_amodal_evaluator_unpredicted_kind_is_absent(name):
     evaluator = VideoAmodalEvaluator(name, distributed=False)
     feed(evaluator, output(1, 0, amodal=None), output(2, 1, amodal=None))
-    assert list(evaluator.evaluate()) == ["visible"]
+    assert list(evaluator.evaluate()) == ["visible", "visible_lt50", "visible_gt50"]
 
 
 def test_video_amodal_evaluator_reset_forgets(name):

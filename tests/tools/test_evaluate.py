@@ -29,6 +29,8 @@ def test_evaluate_prints_table_and_writes_report(files, tmp_path, capsys):
     rows = json.loads(output.read_text())["results"]
     assert set(rows) == {
         "visible",
+        "visible_lt50",
+        "visible_gt50",
         "visible_class_agnostic",
         "amodal",
         "amodal_class_agnostic",
@@ -115,7 +117,7 @@ def test_evaluate_out_writes_all_forms_and_pictures(files, tmp_path, capsys):
     assert json.loads((out / "report.json").read_text())["results"]["visible"]
     assert ",visible,mean,,AP," in (out / "report.csv").read_text()
     page = (out / "report.html").read_text()
-    assert "worst: video 1, frame 0" in page
+    assert "worst: video clip1 (id 1), frame 0" in page
     assert "data:image/jpeg" in page
 
 
@@ -150,3 +152,29 @@ def test_evaluate_options_that_do_not_fit_are_refused(options, text, capsys):
     with pytest.raises(SystemExit):
         evaluate.main(["--gt=gt.json", *options])
     assert text in capsys.readouterr().err
+
+
+def test_evaluate_box_protocols_of_videos(files, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    extra = ["--protocol", "tao_amodal", "tao_modal", f"--output={report}"]
+    assert evaluate.main([*files, *extra]) == 0
+    reports = json.loads(report.read_text())["reports"]
+    names = ("amodal_box", "amodal_track", "modal_box", "modal_track")
+    found = [one["results"][name]["AP"] for one, name in zip(reports, names, strict=True)]
+    # At IoU .95 the first of three boxes is wrong: precision 2/3 up to recall 2/3 (67 points).
+    assert found == pytest.approx([100 * (9 + 2 / 3 * 67 / 101) / 10, 100, 100, 100])
+    assert "TAO-Amodal tracking" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--protocol=coco"], "--protocol coco: video has tao_amodal, tao_modal"),
+        (["--protocol=tao_modal", "--boxes"], "--boxes does not go with --protocol of boxes"),
+        (["--protocol=tao_modal", "--metrics=ap,hota"], "--metrics does not go with"),
+    ],
+)
+def test_evaluate_box_protocols_of_videos_refuse_other_options(files, capsys, extra, message):
+    with pytest.raises(SystemExit):
+        evaluate.main([*files, *extra])
+    assert message in capsys.readouterr().err

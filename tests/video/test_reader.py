@@ -42,6 +42,14 @@ def test_find_inputs_folder_of_images_is_one_video(tree):
     assert (source.length, source.fps) == (3, 5)
 
 
+def test_find_inputs_folder_called_frames_has_the_name_of_the_one_around_it(tree):
+    for name in ("reef1", "reef2"):
+        (tree / name).mkdir()
+        write_images(tree / name / "frames", ["1.png"])
+    inputs, _ = find_inputs([str(tree / "reef*" / "frames")])
+    assert names(inputs) == ["reef1", "reef2"]
+
+
 def test_find_inputs_images_of_one_folder_are_one_video(tree):
     listed = [str(tree / "one" / name) for name in ("1.png", "10.png", "2.png", "10.png")]
     inputs, _ = find_inputs([*listed, str(tree / "two" / "1.png")])

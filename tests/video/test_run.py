@@ -65,6 +65,14 @@ def test_process_video_overlay_keeps_stamps_and_size(tmp_path, suffix, height, w
     assert content["videos"][0]["length"] == 10
 
 
+def test_process_video_of_frames_is_named_by_their_folder(tmp_path):
+    (tmp_path / "reef1").mkdir()
+    write_images(tmp_path / "reef1" / "frames", ["1.png", "2.png"])
+    process(tmp_path / "reef1" / "frames", tmp_path / "out", ("json",))
+    content = json.loads((tmp_path / "out/tracks.json").read_text())
+    assert content["videos"][0]["file_name"] == "reef1"
+
+
 def test_process_video_counts_both_passes(tmp_path):
     make_video(tmp_path / "a.mp4")
     counter = Counter()

@@ -143,6 +143,8 @@ def _report(
     for what, count in collected.report.items():
         if count:
             logger.info("%10d %s", count, what)
+    if published is not None and not published:
+        logger.warning("no published counts to compare with for a file of this name")
     for what, count in (published or {}).items():
         if collected.report[what] != count:
             logger.warning("%s: %d published, %d found", what, count, collected.report[what])

@@ -2,8 +2,8 @@
 
 The file (``diffusion_vas_sailvos_{train,val}.json``) is a list of records: ``segmentation`` (amodal
 RLEs), ``visible_mask`` (visible RLEs), ``image_ids`` and ``image_file_names``, one entry per frame,
-``obj_id`` and ``category_id``. Records of the same frames become one video. The layout of the raw
-SAIL-VOS is not read.
+``obj_id`` and ``category_id``. Records of the same frames become one video. The raw SAIL-VOS
+is read by ``sailvos_raw``.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _load(path: Path) -> list[dict[str, Any]]:
         got = "an empty list" if isinstance(data, list) else type(data).__name__
         raise AnnotationError(
             "read_sailvos: expected the list of sequences of Diffusion-VAS "
-            f"(diffusion_vas_sailvos_*.json), got {got}; the raw SAIL-VOS is not read",
+            f"(diffusion_vas_sailvos_*.json), got {got}; the raw SAIL-VOS needs --raw",
             file=path,
         )
     return data

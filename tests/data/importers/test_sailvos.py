@@ -99,8 +99,8 @@ def test_read_sailvos_missing_key_is_named(tmp_path):
         list(read_sailvos(write(tmp_path, [broken]), "", Counter()))
 
 
-def test_read_sailvos_other_layout_says_that_raw_is_not_read(tmp_path):
-    with pytest.raises(AnnotationError, match="got dict; the raw SAIL-VOS is not read"):
+def test_read_sailvos_other_layout_names_the_option_for_raw(tmp_path):
+    with pytest.raises(AnnotationError, match="got dict; the raw SAIL-VOS needs --raw"):
         list(read_sailvos(write(tmp_path, {"images": []}), "", Counter()))
 
 
