@@ -6,8 +6,10 @@ Shapes: L decoder layers that act as extra batch, B clips, T frames, fQ frame qu
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
@@ -125,11 +127,33 @@ class ObjectAssociation(nn.Module):
         Returns:
             ClipQueries: see there; D is the number of decoder layers in training and 1 otherwise.
         """
+        start = self.query_feat.weight.expand(frame_queries.shape[:2].numel(), -1, -1)
+        return self.associate(frame_queries, start, predict=predict, similarity=similarity)[0]
+
+    def associate(
+        self,
+        frame_queries: Tensor,
+        start: Tensor,
+        *,
+        predict: bool = True,
+        similarity: bool = True,
+    ) -> tuple[ClipQueries, Tensor]:
+        """Associate the objects of every clip, with clip queries that start from given states.
+
+        Args:
+            frame_queries (Tensor[L, B, T, fQ, in_dim]): normalised frame queries.
+            start (Tensor[L*B, cQ, C]): first states of the clip queries.
+            predict: see :meth:`forward`.
+            similarity: see :meth:`forward`.
+
+        Returns:
+            what :meth:`forward` returns, and the last state (Tensor[L*B, cQ, C]) before its norm.
+        """
         layers, batch, frames, num, _ = frame_queries.shape
         tokens = self.encode(self.input_proj_dec(frame_queries).flatten(0, 1))
         memory = tokens.flatten(1, 2)  # [L*B, T*fQ, C]
         key_pos = self.fq_pos.weight.repeat(frames, 1)[None]
-        states = self.decode(self.query_feat.weight.expand(layers * batch, -1, -1), memory, key_pos)
+        states = self.decode(start, memory, key_pos)
         if not self.training:
             states = states[-1:]
         queries = torch.stack([self.decoder_norm(x) for x in states]).unflatten(1, (layers, batch))
@@ -141,7 +165,7 @@ class ObjectAssociation(nn.Module):
             frame_sim = self.sim_embed_frame(tokens)
             result.frame_sim = frame_sim.view(layers, batch, frames, num, -1)
             result.clip_sim = self.sim_embed_clip(queries)
-        return result
+        return result, states[-1]
 
     def decode(self, state: Tensor, memory: Tensor, key_pos: Tensor) -> list[Tensor]:
         """Run the object decoder.
@@ -208,3 +232,31 @@ def _window_mask(frames: int, padded: int, window: int, shift: int, device: torc
     wrapped = (position < shift).view(-1, window)
     real = (frame < frames).view(-1, window)
     return (wrapped[:, :, None] == wrapped[:, None, :]) & real[:, None, :]
+
+
+def association_arguments(cfg: CfgNode, *, heads: bool) -> dict[str, Any]:
+    """Translate ``MODEL.VITA`` into arguments of :class:`ObjectAssociation`.
+
+    Args:
+        cfg: configuration.
+        heads: build class, mask and similarity heads.
+
+    Returns:
+        dict: keyword arguments.
+    """
+    vita, former = cfg.MODEL.VITA, cfg.MODEL.MASK_FORMER
+    return {
+        "in_dim": former.HIDDEN_DIM,
+        "mask_feature_dim": cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
+        "hidden_dim": vita.HIDDEN_DIM,
+        "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        "num_frame_queries": former.NUM_OBJECT_QUERIES,
+        "num_queries": vita.NUM_OBJECT_QUERIES,
+        "num_heads": vita.NHEADS,
+        "hidden_ffn": vita.DIM_FEEDFORWARD,
+        "enc_layers": vita.ENC_LAYERS,
+        "dec_layers": vita.DEC_LAYERS,
+        "window_size": vita.ENC_WINDOW_SIZE,
+        "enforce_input_proj": vita.ENFORCE_INPUT_PROJ,
+        "heads": heads,
+    }
