@@ -87,6 +87,9 @@ def _add_vita_config(cfg: CfgNode) -> None:
     vita.DEC_LAYERS = 3
     # Frames per attention window of the object encoder; 0 attends over all frames.
     vita.ENC_WINDOW_SIZE = 0
+    # When odd encoder layers shift their windows by half: "test" (official: plain windows in
+    # training), "always" or "never".
+    vita.ENC_WINDOW_SHIFT = "test"
     # Width of the clip queries.
     vita.HIDDEN_DIM = 256
     # Clip queries cQ; the number of global prototypes N_p in A2VIS.

@@ -20,7 +20,8 @@ class FeatureFile:
         """Open the file.
 
         Args:
-            directory (str | Path | None): where it lies; None leaves it to the system.
+            directory (str | Path | None): where it lies; None leaves it to the system (set
+                ``TMPDIR`` where its folder of temporary files is in memory).
         """
         self._file = tempfile.TemporaryFile(dir=directory, prefix="amodal2_features_")
         self._entries: list[tuple[torch.Size, torch.dtype, torch.device]] = []
