@@ -10,7 +10,7 @@ import pytest
 from amodal2.structures.rle import decode_rle
 from amodal2.video.predictor import Predictor, PredictorSettings, predict_video
 from tests.utils.sample_videos import sample_frame
-from tests.video.colour_model import ColourModel
+from tests.video.colour_model import ColourModel, OfflineColourModel
 
 IDS = [10, 20, 30]
 
@@ -45,6 +45,16 @@ def test_finish_any_length_covers_every_frame(count, clip_len):
         assert [len(objects) for objects in tracks.frames()] == [2] * count
 
 
+def test_finish_offline_model_gives_the_tracks_of_an_online_one():
+    predictor = Predictor(OfflineColourModel(3), PredictorSettings(category_ids=IDS))
+    for index in range(8):
+        predictor.push(sample_frame(index))
+    with pytest.raises(ValueError, match="none before finish"):
+        predictor.tracks()
+    with predictor.finish() as tracks, run().finish() as expected:
+        assert tracks.to_prediction(1) == expected.to_prediction(1)
+
+
 def test_finish_short_edge_resizes_the_input_not_the_masks():
     model = ColourModel()
     settings = PredictorSettings(short_edge=24, category_ids=IDS)
@@ -69,7 +79,7 @@ def test_finish_score_threshold_and_top_k_limit_the_tracks():
 
 
 def test_predictor_without_frames_is_refused():
-    with pytest.raises(ValueError, match="at least one frame, got none"):
+    with pytest.raises(ValueError, match="at least one clip that is done, got none"):
         Predictor(ColourModel()).finish()
 
 
