@@ -113,6 +113,7 @@ def main(argv: list[str] | None = None) -> int:
         score_threshold=args.score_threshold,
         min_visible_px=cfg.TEST.AMODAL.MIN_VISIBLE_PX,
         union_visible=cfg.TEST.AMODAL.UNION_VISIBLE,
+        mask_quality=cfg.TEST.AMODAL.MASK_QUALITY,
         category_ids=list(names),
         spool_dir=args.output,
     )

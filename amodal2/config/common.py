@@ -58,6 +58,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.AMODAL.MIN_VISIBLE_PX = 1
     # True adds the visible mask to the amodal mask of each frame.
     cfg.TEST.AMODAL.UNION_VISIBLE = False
+    # True multiplies the class score of a track by the mean probability inside its masks (VITA);
+    # False leaves it alone (Mask2Former-VIS, MinVIS).
+    cfg.TEST.AMODAL.MASK_QUALITY = True
     # True runs inference under bfloat16 autocast.
     cfg.TEST.AMODAL.AMP = False
     # What the evaluator of videos computes: "ap" (AP and AR over tubes), "hota" (HOTA, CLEAR and

@@ -44,7 +44,7 @@ class BoxResampler:
     @classmethod
     def of_clip(cls, clip: ClipOutput, output_size: tuple[int, int]) -> BoxResampler:
         """Return the resampler for the logits of ``clip``."""
-        height, width = clip.visible_logits.shape[-2:]
+        height, width = clip.shape[-2:]
         return cls((height, width), clip.padded_size, clip.image_size, output_size)
 
     def resample(

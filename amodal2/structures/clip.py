@@ -20,14 +20,15 @@ class ClipOutput:
     the wanted size and keep what is above 0.
 
     Attributes:
-        visible_logits (Tensor[N, T, h, w]): logits of the visible part of each slot.
+        visible_logits (Tensor[N, T, h, w] | None): logits of the visible part of each slot; None if
+            the model does not predict it.
         amodal_logits (Tensor[N, T, h, w] | None): logits of the whole object; None if the model
             does not predict it.
         padded_size (tuple[int, int]): height and width in pixels of the padded network input.
         image_size (tuple[int, int]): height and width in pixels of its valid part, top left.
     """
 
-    visible_logits: Tensor
+    visible_logits: Tensor | None
     amodal_logits: Tensor | None
     padded_size: tuple[int, int]
     image_size: tuple[int, int]
@@ -38,15 +39,18 @@ class ClipOutput:
         Raises:
             ValueError: if a shape or size contradicts another one.
         """
-        if self.visible_logits.ndim != 4:
+        visible, amodal = self.visible_logits, self.amodal_logits
+        if visible is None and amodal is None:
+            raise ValueError("ClipOutput: expected logits of at least one kind of mask, got none")
+        for kind, logits in (("visible", visible), ("amodal", amodal)):
+            if logits is not None and logits.ndim != 4:
+                raise ValueError(
+                    f"ClipOutput: expected {kind}_logits [N, T, h, w], "
+                    f"got shape {tuple(logits.shape)}"
+                )
+        if visible is not None and amodal is not None and amodal.shape != visible.shape:
             raise ValueError(
-                "ClipOutput: expected visible_logits [N, T, h, w], "
-                f"got shape {tuple(self.visible_logits.shape)}"
-            )
-        amodal = self.amodal_logits
-        if amodal is not None and amodal.shape != self.visible_logits.shape:
-            raise ValueError(
-                f"ClipOutput: expected amodal_logits {tuple(self.visible_logits.shape)} as the "
+                f"ClipOutput: expected amodal_logits {tuple(visible.shape)} as the "
                 f"visible ones, got {tuple(amodal.shape)}"
             )
         if any(i < 1 or i > p for i, p in zip(self.image_size, self.padded_size, strict=True)):
@@ -56,14 +60,22 @@ class ClipOutput:
             )
 
     @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Number N of slots, number T of frames, height h and width w of the logits."""
+        logits = self.amodal_logits if self.visible_logits is None else self.visible_logits
+        assert logits is not None, "a clip has one kind of mask at least"
+        slots, frames, h, w = logits.shape
+        return slots, frames, h, w
+
+    @property
     def num_slots(self) -> int:
         """Number N of slots."""
-        return self.visible_logits.shape[0]
+        return self.shape[0]
 
     @property
     def num_frames(self) -> int:
         """Number T of frames."""
-        return self.visible_logits.shape[1]
+        return self.shape[1]
 
 
 def resample_logits(

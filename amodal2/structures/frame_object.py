@@ -15,7 +15,7 @@ class FrameObject:
         id (int): track id, unique in the video.
         category_id (int): category of the track.
         score (float): confidence of the track, in [0, 1].
-        visible (RLE | None): visible part; None if nothing of it is visible here.
+        visible (RLE | None): visible part; None if nothing of it is visible here, or not predicted.
         amodal (RLE | None): whole object; None if it is absent here or not predicted.
     """
 

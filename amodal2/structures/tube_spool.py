@@ -38,8 +38,9 @@ class TubeTrack:
         id (int): track id, from 1 in the order of falling scores.
         slot (int): the slot that its masks come from.
         category_id (int): category of the track.
-        score (float): class score times mean visible probability inside the visible mask.
-        amodal_score (float | None): the same with the amodal mask; None if not predicted.
+        score (float): class score, times the mean probability inside the visible mask (where that
+            kind is not predicted, the amodal mask) unless the spool leaves the quality out.
+        amodal_score (float | None): the same with the amodal mask; None if that is no other score.
     """
 
     id: int
@@ -65,7 +66,8 @@ class TubeSpool:
 
     Masks are thresholded at logit 0 at output size; their mean probability is taken at the size of
     the network input without its padding, over the positive pixels (VITA's rule). Amodal masks are
-    empty before the first frame whose visible mask has ``min_visible_px`` pixels (A2VIS, Sec. 3.1).
+    empty before the first frame whose visible mask has ``min_visible_px`` pixels (A2VIS, Sec. 3.1),
+    where visible masks are predicted.
     Memory does not grow with the video, apart from sixteen bytes per clip.
     """
 
@@ -76,6 +78,7 @@ class TubeSpool:
         *,
         min_visible_px: int = 1,
         union_visible: bool = False,
+        mask_quality: bool = True,
         directory: str | Path | None = None,
     ) -> None:
         """Open the temporary file.
@@ -85,12 +88,15 @@ class TubeSpool:
             output_size (tuple[int, int]): height and width of the masks in pixels.
             min_visible_px (int): visible pixels from which on a slot counts as seen.
             union_visible (bool): add the visible mask to the amodal mask of the same frame.
+            mask_quality (bool): multiply the class score by the mean probability inside the masks.
             directory (str | Path | None): where the unnamed temporary file lies; None leaves it to
                 the system. It takes about 0.3 kB per mask.
         """
         self.num_slots = num_slots
         self.output_size = (int(output_size[0]), int(output_size[1]))
+        self.has_visible: bool | None = None
         self.has_amodal: bool | None = None
+        self._mask_quality = mask_quality
         self._min_visible_px = min_visible_px
         self._union_visible = union_visible
         self._file = MaskFile(directory)
@@ -111,13 +117,17 @@ class TubeSpool:
             raise ValueError(
                 f"TubeSpool.add: expected {self.num_slots} slots, got {clip.num_slots}"
             )
-        has_amodal = clip.amodal_logits is not None
-        if self.has_amodal not in (None, has_amodal):
-            raise ValueError(
-                f"TubeSpool.add: expected clips that all have amodal logits or none, got one "
-                f"{'with' if has_amodal else 'without'} at frame {self.length}"
-            )
-        self.has_amodal = has_amodal
+        has_visible, has_amodal = clip.visible_logits is not None, clip.amodal_logits is not None
+        for kind, before, now in (
+            ("visible", self.has_visible, has_visible),
+            ("amodal", self.has_amodal, has_amodal),
+        ):
+            if before not in (None, now):
+                raise ValueError(
+                    f"TubeSpool.add: expected clips that all have {kind} logits or none, got one "
+                    f"{'with' if now else 'without'} at frame {self.length}"
+                )
+        self.has_visible, self.has_amodal = has_visible, has_amodal
         self._file.append(clip.num_frames, self._encode(clip))
 
     @property
@@ -170,16 +180,21 @@ class TubeSpool:
             top_k = min(top_k, self.num_slots)
         pairs = np.argsort(-scores, axis=None, kind="stable")[:top_k]
         slots, classes = np.divmod(pairs, scores.shape[1])
-        mean = {kind: self._sums[kind].mean()[slots] for kind in _KINDS}
+        main: Kind = "amodal" if self.has_visible is False else "visible"
+        quality = {
+            kind: self._sums[kind].mean()[slots] if self._mask_quality else np.ones(len(slots))
+            for kind in _KINDS
+        }
         chosen = scores[slots, classes]
-        final = chosen * mean["visible"]
+        final = chosen * quality[main]
+        two_scores = self.has_amodal and main == "visible" and self._mask_quality
         tracks: list[TubeTrack] = []
         for i in np.argsort(-final, kind="stable").tolist():
             slot = int(slots[i])
-            if self._sums["visible"].area[slot] == 0 or final[i] < score_threshold:
+            if self._sums[main].area[slot] == 0 or final[i] < score_threshold:
                 continue
             category = int(classes[i]) if category_ids is None else category_ids[int(classes[i])]
-            amodal_score = float(chosen[i] * mean["amodal"][i]) if self.has_amodal else None
+            amodal_score = float(chosen[i] * quality["amodal"][i]) if two_scores else None
             tracks.append(TubeTrack(len(tracks) + 1, slot, category, float(final[i]), amodal_score))
         return tracks
 
@@ -268,7 +283,7 @@ class TubeSpool:
                 id=track.id,
                 category_id=track.category_id,
                 score=track.score,
-                visible=tubes[track.slot, 0],
+                visible=tubes[track.slot, 0] if self.has_visible else None,
                 amodal=tubes[track.slot, 1] if self.has_amodal else None,
                 amodal_score=track.amodal_score,
             )
@@ -296,7 +311,7 @@ class TubeSpool:
     def _encode(self, clip: ClipOutput) -> list[StoredMask]:
         """Return all non-empty masks of the clip."""
         resampler, measure = self._resamplers_of(clip)
-        visible = _Logits(clip.visible_logits)
+        visible = None if clip.visible_logits is None else _Logits(clip.visible_logits)
         amodal = None if clip.amodal_logits is None else _Logits(clip.amodal_logits)
         stored: list[StoredMask] = []
         for frame in range(clip.num_frames):
@@ -311,35 +326,36 @@ class TubeSpool:
         self,
         resampler: BoxResampler,
         measure: BoxResampler,
-        visible: _Logits,
+        visible: _Logits | None,
         amodal: _Logits | None,
         slot: int,
         frame: int,
     ) -> Iterator[tuple[int, Crop]]:
-        """Yield (kind, mask) of one slot in one frame and add both to the sums."""
-        box = visible.box(slot, frame)
+        """Yield (kind, mask) of one slot in one frame and add them to the sums."""
+        box = None if visible is None else visible.box(slot, frame)
         area = 0
-        if box is not None:
+        if visible is not None and box is not None:
             logits = visible.values[slot, frame]
             values, x, y = resampler.resample(logits, box)
             mask = values > 0
             area = int(np.count_nonzero(mask))
             self._measure("visible", slot, measure.resample(logits, box)[0])
             yield 0, Crop(mask, x, y)
-        self._seen[slot] |= area >= self._min_visible_px
+        self._seen[slot] |= visible is None or area >= self._min_visible_px
         if amodal is None or not self._seen[slot]:
             return
         logits = amodal.values[slot, frame]
         amodal_box = amodal.box(slot, frame)
         if amodal_box is not None:
             self._measure("amodal", slot, measure.resample(logits, amodal_box)[0])
-        if self._union_visible:
+        added = visible if self._union_visible else None
+        if added is not None:
             amodal_box = _union(box, amodal_box)
         if amodal_box is not None:
             values, x, y = resampler.resample(logits, amodal_box)
             mask = values > 0
-            if self._union_visible:
-                mask |= resampler.resample(visible.values[slot, frame], amodal_box)[0] > 0
+            if added is not None:
+                mask |= resampler.resample(added.values[slot, frame], amodal_box)[0] > 0
             yield 1, Crop(mask, x, y)
 
     def _measure(self, kind: Kind, slot: int, values: NDArray[np.float32]) -> None:
@@ -351,7 +367,7 @@ class TubeSpool:
 
     def _resamplers_of(self, clip: ClipOutput) -> tuple[BoxResampler, BoxResampler]:
         """Return the resamplers to the output size and to the unpadded network input."""
-        key = (clip.visible_logits.shape[-2:], clip.padded_size, clip.image_size)
+        key = (clip.shape[-2:], clip.padded_size, clip.image_size)
         if self._geometry is None or self._geometry[0] != key:
             output = BoxResampler.of_clip(clip, self.output_size)
             same = tuple(clip.image_size) == self.output_size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.logging import get_logger
 from amodal2.video.tracks import Tracks
 from amodal2.video.writer import VideoWriter
-from amodal2.visualization.overlay import draw_overlay
+from amodal2.visualization.overlay import DEFAULT_STYLE, draw_overlay
 from amodal2.visualization.panels import panel_width, side_by_side
 
 PICTURES = frozenset({"overlay", "sidebyside", "masks"})
@@ -54,6 +55,7 @@ def write_pictures(
         VideoError: if the video cannot be read or written.
     """
     folder = Path(folder)
+    style = replace(DEFAULT_STYLE, whole=not tracks.has_visible)
     length = 0
     with ExitStack() as stack:
         writers = {
@@ -67,11 +69,11 @@ def write_pictures(
                 origin = 0.0 if 0 <= seconds <= _LATEST_START else seconds
             original = frame.copy() if "sidebyside" in writers else frame
             if writers:
-                draw_overlay(frame, objects, category_names)
+                draw_overlay(frame, objects, category_names, style)
             if "overlay" in writers:
                 writers["overlay"].write(frame, seconds - origin)
             if "sidebyside" in writers:
-                panel = side_by_side([original, frame], ["input", "visible and hidden parts"])
+                panel = side_by_side([original, frame], ["input", _title(tracks)])
                 writers["sidebyside"].write(panel, seconds - origin)
             if "masks" in what:
                 _write_masks(folder / "masks", length, objects)
@@ -82,6 +84,12 @@ def write_pictures(
         logger.warning(
             "%s: the second reading ended after %d of %d frames", source.name, length, tracks.length
         )
+
+
+def _title(tracks: Tracks) -> str:
+    if not tracks.has_visible:
+        return "whole objects"
+    return "visible and hidden parts" if tracks.has_amodal else "visible parts"
 
 
 def _writer(source: FrameSource, path: Path, columns: int) -> VideoWriter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +20,9 @@ from amodal2.video.tracks import Tracks
 class StreamingModel(Protocol):
     """What a model must offer to run on videos.
 
+    A model that needs the whole video before it knows any mask gives no output for a clip; it gives
+    the outputs of all clips at the end.
+
     Attributes:
         clip_len (int): frames per clip.
     """
@@ -29,8 +32,11 @@ class StreamingModel(Protocol):
     def start(self) -> Any:
         """Return the state before the first clip."""
 
-    def forward_clip(self, frames: Tensor, state: Any) -> tuple[ClipOutput, Any]:
+    def forward_clip(self, frames: Tensor, state: Any) -> tuple[ClipOutput | None, Any]:
         """Process frames Tensor[T, 3, H, W] (RGB, 0..255, T up to ``clip_len``)."""
+
+    def finish_clips(self, state: Any) -> Iterator[ClipOutput]:
+        """Yield what :meth:`forward_clip` held back, in order; the state is used up."""
 
     def class_scores(self, state: Any) -> Tensor:
         """Return class probabilities Tensor[N, K] of the slots without "no object"."""
@@ -47,6 +53,7 @@ class PredictorSettings:
         score_threshold (float): lowest score of a track, in [0, 1].
         min_visible_px (int): visible pixels from which on a track counts as seen.
         union_visible (bool): add the visible mask to the amodal mask.
+        mask_quality (bool): scores take the mean probability inside the masks into account.
         category_ids (Sequence[int] | None): category id of each class; None: the class index.
         spool_dir (str | Path | None): folder for the temporary masks; None leaves it to the system.
     """
@@ -57,6 +64,7 @@ class PredictorSettings:
     score_threshold: float = 0.0
     min_visible_px: int = 1
     union_visible: bool = False
+    mask_quality: bool = True
     category_ids: Sequence[int] | None = None
     spool_dir: str | Path | None = None
 
@@ -102,7 +110,7 @@ class Predictor:
         self._size = size
         clip = self._clips.push(frame)
         if clip is not None:
-            self._run(clip, size)
+            self._run(clip)
 
     def tracks(self) -> Tracks:
         """Return the tracks of the clips that are done, with the scores of this moment.
@@ -111,10 +119,13 @@ class Predictor:
             Tracks: valid until the predictor is closed.
 
         Raises:
-            ValueError: if no clip is done.
+            ValueError: if no clip is done; with a model that needs the whole video, before the end.
         """
         if self._spool is None:
-            raise ValueError("Predictor.tracks: expected at least one frame, got none")
+            raise ValueError(
+                "Predictor.tracks: expected at least one clip that is done, got none; an offline "
+                "model has none before finish()"
+            )
         with torch.inference_mode():
             scores = self._model.class_scores(self._state)
         chosen = self._spool.select(
@@ -136,8 +147,11 @@ class Predictor:
             ValueError: if there was no frame.
         """
         clip = self._clips.flush()
-        if clip is not None and self._size is not None:
-            self._run(clip, self._size)
+        if clip is not None:
+            self._run(clip)
+        with torch.inference_mode():
+            for output in self._model.finish_clips(self._state):
+                self._add(output)
         return self.tracks()
 
     def close(self) -> None:
@@ -145,15 +159,21 @@ class Predictor:
         if self._spool is not None:
             self._spool.close()
 
-    def _run(self, clip: Tensor, size: tuple[int, int]) -> None:
+    def _run(self, clip: Tensor) -> None:
         with torch.inference_mode():
             output, self._state = self._model.forward_clip(clip, self._state)
+        if output is not None:
+            self._add(output)
+
+    def _add(self, output: ClipOutput) -> None:
+        assert self._size is not None, "a clip has frames"
         if self._spool is None:
             self._spool = TubeSpool(
                 output.num_slots,
-                size,
+                self._size,
                 min_visible_px=self._settings.min_visible_px,
                 union_visible=self._settings.union_visible,
+                mask_quality=self._settings.mask_quality,
                 directory=self._settings.spool_dir,
             )
         self._spool.add(output)

@@ -28,6 +28,7 @@ class Tracks(Sequence[TubeTrack]):
         height (int): H of the frames in pixels.
         width (int): W of the frames in pixels.
         length (int): T, frames of the video.
+        has_visible (bool): visible masks were predicted.
         has_amodal (bool): amodal masks were predicted.
     """
 
@@ -42,6 +43,7 @@ class Tracks(Sequence[TubeTrack]):
         self._chosen = list(chosen)
         self.height, self.width = spool.output_size
         self.length = spool.length
+        self.has_visible = bool(spool.has_visible)
         self.has_amodal = bool(spool.has_amodal)
 
     def __len__(self) -> int:
@@ -74,7 +76,7 @@ class Tracks(Sequence[TubeTrack]):
                 id=track.id,
                 category_id=track.category_id,
                 score=track.score,
-                visible=list(self._spool.iter_tube(track, "visible")),
+                visible=list(self._spool.iter_tube(track, "visible")) if self.has_visible else None,
                 amodal=list(self._spool.iter_tube(track, "amodal")) if self.has_amodal else None,
                 amodal_score=track.amodal_score,
             )
@@ -146,7 +148,10 @@ class Tracks(Sequence[TubeTrack]):
         if track.amodal_score is not None:
             head["amodal_score"] = track.amodal_score
         file.write(json.dumps(head)[:-1])
-        for kind, mask_key, box_key in _KEYS[: 2 if self.has_amodal else 1]:
+        predicted = {"visible": self.has_visible, "amodal": self.has_amodal}
+        for kind, mask_key, box_key in _KEYS:
+            if not predicted[kind]:
+                continue
             boxes = array("i")
             file.write(f', "{mask_key}": [')
             for frame, rle in enumerate(self._spool.iter_tube(track, kind)):

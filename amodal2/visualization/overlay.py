@@ -7,7 +7,7 @@ inside the boxes of the masks. Letters: H W frame, h w box.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -36,6 +36,7 @@ class OverlayStyle:
         outline_px (float): width of the outline of visible parts; hidden parts have half of it.
         font_px (float): size of the letters.
         labels (bool): draw id and class.
+        whole (bool): draw amodal masks as visible ones are drawn, for tracks that have no others.
     """
 
     fill: float = 0.42
@@ -46,6 +47,7 @@ class OverlayStyle:
     outline_px: float = 2.0
     font_px: float = 14.0
     labels: bool = True
+    whole: bool = False
 
 
 DEFAULT_STYLE = OverlayStyle()
@@ -66,6 +68,8 @@ def draw_overlay(
         style (OverlayStyle): colours and sizes.
     """
     scale = min(frame.shape[:2]) / 480
+    if style.whole:
+        objects = [replace(item, visible=item.amodal, amodal=None) for item in objects]
     parts = sorted(_parts(objects), key=lambda part: part.item.id)
     for part in parts:
         _tint(frame, part.box, part.visible, color_of(part.item.id), style.fill)

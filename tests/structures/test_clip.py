@@ -17,17 +17,18 @@ def test_clip_output_counts_slots_and_frames():
     ("visible", "amodal", "padded", "image", "message"),
     [
         ((3, 8, 10), None, (32, 40), (32, 40), r"visible_logits \[N, T, h, w\]"),
+        (None, (3, 8, 10), (32, 40), (32, 40), r"amodal_logits \[N, T, h, w\]"),
+        (None, None, (32, 40), (32, 40), "at least one kind of mask, got none"),
         ((5, 3, 8, 10), (5, 2, 8, 10), (32, 40), (32, 40), "as the visible ones"),
         ((5, 3, 8, 10), None, (32, 40), (33, 40), "image_size within"),
         ((5, 3, 8, 10), None, (32, 40), (0, 40), "image_size within"),
     ],
-    ids=["rank", "shape", "too-large", "empty"],
+    ids=["rank", "amodal-rank", "no-kind", "shape", "too-large", "empty"],
 )
 def test_clip_output_contradiction_is_refused(visible, amodal, padded, image, message):
     with pytest.raises(ValueError, match=message):
-        ClipOutput(
-            torch.zeros(visible), None if amodal is None else torch.zeros(amodal), padded, image
-        )
+        logits = [None if shape is None else torch.zeros(shape) for shape in (visible, amodal)]
+        ClipOutput(*logits, padded, image)
 
 
 def test_resample_logits_cuts_padding_before_the_second_step():

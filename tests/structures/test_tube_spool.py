@@ -177,6 +177,36 @@ def test_finish_without_amodal_logits_has_no_amodal_masks():
     assert all(track.amodal is None and track.amodal_score is None for track in tracks)
 
 
+@pytest.mark.parametrize("union", [False, True])
+def test_finish_amodal_only_keeps_every_frame_and_its_score(union):
+    both = make_clips("padding-cut")
+    clips = [ClipOutput(None, c.amodal_logits, c.padded_size, c.image_size) for c in both]
+    swapped = [ClipOutput(c.amodal_logits, None, c.padded_size, c.image_size) for c in both]
+    with (
+        fill(clips, (27, 41), min_visible_px=9, union=union) as spool,
+        fill(swapped, (27, 41)) as other,
+    ):
+        tracks = spool.finish(class_scores(), 6).tracks
+        expected = other.finish(class_scores(), 6).tracks
+        shown = list(spool.iter_frames(spool.select(class_scores(), 6)))
+    assert tracks
+    for track, visible in zip(tracks, expected, strict=True):
+        assert track.visible is None
+        assert track.amodal == visible.visible
+        assert (track.score, track.amodal_score) == (visible.score, None)
+    assert all(item.visible is None and item.amodal for frame in shown for item in frame)
+
+
+def test_select_without_mask_quality_keeps_the_class_score():
+    spool = TubeSpool(SLOTS, (32, 40), mask_quality=False)
+    for clip in make_clips("same-size"):
+        spool.add(clip)
+    scores = class_scores()
+    for track in spool.select(scores, 8):
+        assert track.score == pytest.approx(float(scores[track.slot, track.category_id]))
+        assert track.amodal_score is None
+
+
 def test_finish_no_positive_logit_gives_no_track():
     logits = torch.full((SLOTS, 2, 8, 10), -1.0)
     with fill([ClipOutput(logits, logits, (32, 40), (32, 40))], (32, 40)) as spool:
@@ -227,11 +257,12 @@ def test_add_long_video_memory_grows_by_bytes_per_clip():
             lambda s, c: s.add(ClipOutput(c.visible_logits[:2], None, (32, 40), (32, 40))),
             "5 slots, got 2",
         ),
-        (lambda s, c: s.add(ClipOutput(c.visible_logits, None, (32, 40), (32, 40))), "without"),
+        (lambda s, c: s.add(ClipOutput(c.visible_logits, None, (32, 40), (32, 40))), "amodal logits"),
+        (lambda s, c: s.add(ClipOutput(None, c.amodal_logits, (32, 40), (32, 40))), "visible logits"),
         (lambda s, c: s.select(torch.ones(2, 3), 1), r"class_scores \[5, K\]"),
         (lambda s, c: s.select(torch.ones(5, 3), 1, category_ids=[1]), "expected 3 category_ids"),
     ],
-    ids=["slots", "kinds", "scores", "categories"],
+    ids=["slots", "no-amodal", "no-visible", "scores", "categories"],
 )
 def test_tube_spool_wrong_input_is_refused(call, message):
     clip = make_clips("same-size", (1,))[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -15,18 +16,22 @@ CATEGORY_NAMES = {10: "red", 20: "green", 30: "blue"}
 
 @dataclass
 class ColourState:
-    """What the model carries: the frames it saw."""
+    """What the model carries: the frames it saw, as numbers and where they are held back."""
 
     clips: list[int] = field(default_factory=list)
+    held: list[Tensor] = field(default_factory=list)
 
 
 class ColourModel:
     """Slots are red, green and blue things; the padding is a multiple of 8 pixels."""
 
-    def __init__(self, clip_len: int = 3, stride: int = 1, amodal: bool = True) -> None:
+    def __init__(
+        self, clip_len: int = 3, stride: int = 1, amodal: bool = True, visible: bool = True
+    ) -> None:
         self.clip_len = clip_len
         self._stride = stride
         self._amodal = amodal
+        self._visible = visible
         self.seen_sizes: set[tuple[int, ...]] = set()
 
     def start(self) -> ColourState:
@@ -48,10 +53,33 @@ class ColourModel:
         )
         wide = torch.nn.functional.max_pool2d(logits, 5, 1, 2)
         visible, amodal = (x[..., :: self._stride, :: self._stride] for x in (logits, wide))
-        clip = ClipOutput(visible, amodal if self._amodal else None, padded, (height, width))
+        clip = ClipOutput(
+            visible if self._visible else None,
+            amodal if self._amodal else None,
+            padded,
+            (height, width),
+        )
         return clip, ColourState([*state.clips, len(frames)])
+
+    def finish_clips(self, state: ColourState) -> Iterator[ClipOutput]:
+        """Nothing was held back."""
+        return iter(())
 
     def class_scores(self, state: ColourState) -> Tensor:
         """Each slot is sure of its own class."""
         assert state.clips
         return torch.eye(3) * 0.9 + 0.02
+
+
+class OfflineColourModel(ColourModel):
+    """Knows its masks after the last clip only."""
+
+    def forward_clip(self, frames: Tensor, state: ColourState) -> tuple[None, ColourState]:
+        """Keep the frames."""
+        return None, ColourState([*state.clips, len(frames)], [*state.held, frames])
+
+    def finish_clips(self, state: ColourState) -> Iterator[ClipOutput]:
+        """Find the pixels of all clips."""
+        while state.held:
+            output, _ = super().forward_clip(state.held.pop(0), ColourState())
+            yield output

@@ -10,7 +10,7 @@ import pytest
 from amodal2.structures.rle import decode_rle
 from amodal2.video.predictor import Predictor, PredictorSettings, predict_video
 from tests.utils.sample_videos import sample_frame
-from tests.video.colour_model import ColourModel
+from tests.video.colour_model import ColourModel, OfflineColourModel
 
 IDS = [10, 20, 30]
 
@@ -43,6 +43,16 @@ def test_finish_any_length_covers_every_frame(count, clip_len):
     with run(count, clip_len).finish() as tracks:
         assert tracks.length == count
         assert [len(objects) for objects in tracks.frames()] == [2] * count
+
+
+def test_finish_offline_model_gives_the_tracks_of_an_online_one():
+    predictor = Predictor(OfflineColourModel(3), PredictorSettings(category_ids=IDS))
+    for index in range(8):
+        predictor.push(sample_frame(index))
+    with pytest.raises(ValueError, match="none before finish"):
+        predictor.tracks()
+    with predictor.finish() as tracks, run().finish() as expected:
+        assert tracks.to_prediction(1) == expected.to_prediction(1)
 
 
 def test_finish_short_edge_resizes_the_input_not_the_masks():

@@ -14,10 +14,12 @@ from tests.utils.sample_videos import sample_frame
 from tests.video.colour_model import CATEGORY_NAMES, ColourModel
 
 
-def make_tracks(count: int = 7, amodal: bool = True, threshold: float = 0.0):
+def make_tracks(
+    count: int = 7, amodal: bool = True, threshold: float = 0.0, visible: bool = True
+):
     frames = ((sample_frame(index), index / 25) for index in range(count))
     settings = PredictorSettings(category_ids=list(CATEGORY_NAMES), score_threshold=threshold)
-    return predict_video(ColourModel(amodal=amodal), frames, settings)
+    return predict_video(ColourModel(amodal=amodal, visible=visible), frames, settings)
 
 
 def write(tracks, path):
@@ -25,9 +27,11 @@ def write(tracks, path):
     return json.loads(path.read_text())
 
 
-@pytest.mark.parametrize("amodal", [True, False])
-def test_write_json_equals_the_prediction_in_memory(tmp_path, amodal):
-    with make_tracks(amodal=amodal) as tracks:
+@pytest.mark.parametrize(
+    ("visible", "amodal"), [(True, True), (True, False), (False, True)], ids=["2", "vis", "amodal"]
+)
+def test_write_json_equals_the_prediction_in_memory(tmp_path, visible, amodal):
+    with make_tracks(visible=visible, amodal=amodal) as tracks:
         content = write(tracks, tmp_path / "tracks.json")
         prediction = tracks.to_prediction(1)
     assert content["videos"] == [
@@ -36,6 +40,8 @@ def test_write_json_equals_the_prediction_in_memory(tmp_path, amodal):
     assert {entry["id"]: entry["name"] for entry in content["categories"]} == CATEGORY_NAMES
     assert content["annotations"] == json.loads(json.dumps(prediction.to_annotations()))
     assert len(content["annotations"]) == 2
+    assert all(("segmentations" in record) == visible for record in content["annotations"])
+    assert all(("amodal_bboxes" in record) == amodal for record in content["annotations"])
     read = VideoPrediction.from_annotations(content["videos"][0], content["annotations"])
     assert read == prediction
 

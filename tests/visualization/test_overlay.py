@@ -97,6 +97,14 @@ def test_draw_overlay_nothing_to_draw_leaves_the_frame(objects):
     np.testing.assert_array_equal(before, after)
 
 
+def test_draw_overlay_whole_style_fills_amodal_masks():
+    _, amodal = masks()
+    frames = [canvas(), canvas()]
+    draw_overlay(frames[0], [item(None, amodal)], {}, OverlayStyle(labels=False, whole=True))
+    draw_overlay(frames[1], [item(amodal, None)], {}, PLAIN)
+    np.testing.assert_array_equal(*frames)
+
+
 def test_draw_overlay_label_names_the_class():
     visible, amodal = masks()
     frames = []
