@@ -10,8 +10,9 @@ from typing import Protocol
 
 from amodal2.utils.logging import get_logger
 from amodal2.video.pictures import PICTURES, write_pictures
-from amodal2.video.predictor import PredictorSettings, StreamingModel, predict_video
+from amodal2.video.predictor import predict_video
 from amodal2.video.reader import VideoInput
+from amodal2.video.streaming import PredictorSettings, StreamingModel
 
 SAVEABLE = PICTURES | {"json"}
 """What :func:`process_video` can write."""

@@ -11,8 +11,10 @@ from typing import Any, TextIO
 
 from amodal2.structures.frame_object import FrameObject
 from amodal2.structures.rle import rle_box
+from amodal2.structures.slot_lives import Kind
 from amodal2.structures.track import Track, VideoPrediction
-from amodal2.structures.tube_spool import Kind, TubeSpool, TubeTrack
+from amodal2.structures.tube_spool import TubeSpool
+from amodal2.structures.tube_track import TubeTrack
 from amodal2.utils.files import atomic_write
 
 _KEYS: tuple[tuple[Kind, str, str], ...] = (
