@@ -57,16 +57,14 @@ class ClipMasker:
             list[StoredMask]: the non-empty ones, frame by frame.
         """
         wanted = range(clip.num_slots) if slots is None else slots
-        resampler, measure = self._resamplers_of(clip)
+        resamplers = self._resamplers_of(clip)
         visible = _Logits.of(clip.visible_logits, slots)
         amodal = _Logits.of(clip.amodal_logits, slots)
         stored: list[StoredMask] = []
         for frame in range(clip.num_frames):
             for row, slot in enumerate(wanted):
                 before = len(stored)
-                for kind, mask in self._masks(
-                    resampler, measure, visible, amodal, slot, row, frame
-                ):
+                for kind, mask in self._masks(resamplers, visible, amodal, slot, row, frame):
                     counts = encode_crop(mask, self.output_size)
                     if counts is not None:
                         stored.append(StoredMask(start + frame, slot, kind, counts))
@@ -98,8 +96,7 @@ class ClipMasker:
 
     def _masks(
         self,
-        resampler: BoxResampler,
-        measure: BoxResampler,
+        resamplers: tuple[BoxResampler, BoxResampler],
         visible: _Logits | None,
         amodal: _Logits | None,
         slot: int,
@@ -107,6 +104,7 @@ class ClipMasker:
         frame: int,
     ) -> Iterator[tuple[int, Crop]]:
         """Yield (kind, mask) of one slot in one frame and add them to the sums."""
+        resampler, measure = resamplers
         box = None if visible is None else visible.box(row, frame)
         area = None if visible is None else 0
         if visible is not None and box is not None:

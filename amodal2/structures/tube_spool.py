@@ -157,10 +157,9 @@ class TubeSpool:
         now = score_table(class_scores, self.num_slots)
         kept = [now[life.slot] if scores is None else scores for life, scores in self._ended]
         lives = [*(life for life, _ in self._ended), *self.lives.running()]
+        table = np.concatenate([np.array(kept).reshape(-1, now.shape[1]), now])
         kinds = MaskKinds(self.has_visible is not False, bool(self.has_amodal), self._mask_quality)
-        return choice.choose(
-            lives, np.concatenate([np.array(kept).reshape(-1, now.shape[1]), now]), kinds
-        )
+        return choice.choose(lives, table, kinds)
 
     def drop_ended(self, choice: TrackChoice) -> None:
         """Forget tracks that ended and can no longer be chosen, so that they do not pile up.
@@ -269,17 +268,7 @@ class TubeSpool:
             "output_size": list(self.output_size),
             "kinds": [self.has_visible, self.has_amodal],
             "lives": self.lives.state_dict(),
-            "ended": [
-                [
-                    life.slot,
-                    life.first,
-                    life.stop,
-                    list(life.mean),
-                    list(life.area),
-                    _tensor(scores),
-                ]
-                for life, scores in self._ended
-            ],
+            "ended": [[*_plain(life), _tensor(scores)] for life, scores in self._ended],
             "last_scores": _tensor(self._last_scores),
             "masks": self._file.state_dict(),
         }
@@ -347,6 +336,10 @@ class TubeSpool:
 
     def _rle(self, mask: StoredMask) -> RLE:
         return {"size": list(self.output_size), "counts": mask.counts}
+
+
+def _plain(life: Life) -> list[Any]:
+    return [life.slot, life.first, life.stop, list(life.mean), list(life.area)]
 
 
 def _tensor(array: NDArray[np.float64] | None) -> Tensor | None:

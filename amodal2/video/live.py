@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+
+from torch import Tensor
 
 from amodal2.structures.clip import ClipOutput
 from amodal2.structures.clip_masker import ClipMasker
@@ -24,6 +27,9 @@ class LivePredictor(ClipStream):
     Of a slot that is not chosen only the signs of the logits count, to know how long its object has
     been gone. With ``max_gone_frames`` None a slot keeps its id for ever, which suits short streams
     only; some seconds of frames are a sensible value.
+
+    Attributes:
+        kinds (MaskKinds): what the model predicts, known from the first clip on.
     """
 
     def __init__(self, model: StreamingModel, settings: PredictorSettings | None = None) -> None:
@@ -37,18 +43,19 @@ class LivePredictor(ClipStream):
         self._length = 0
         self._lives: SlotLives | None = None
         self._masker: ClipMasker | None = None
+        self.kinds = MaskKinds(visible=True, amodal=True, quality=self._settings.mask_quality)
 
     def finish(self) -> list[TrackedFrame]:
         """Process the frames that wait.
 
         Returns:
-            list[TrackedFrame]: the last frames.
-
-        Raises:
-            ValueError: if the model holds clips back.
+            list[TrackedFrame]: the last frames; the stream may go on with :meth:`push`.
         """
-        ready = self.flush()
-        if self._masker is None and self._size is not None:
+        return self.flush()
+
+    def _run(self, clip: Tensor) -> list[TrackedFrame]:
+        ready = super()._run(clip)
+        if self._masker is None:
             raise ValueError(
                 "LivePredictor: expected a model that gives the masks of every clip, got one that "
                 "needs the whole video; use Predictor"
@@ -66,13 +73,13 @@ class LivePredictor(ClipStream):
         running = lives.running()
         shown = [life for life in lives.pop_ended() if life.slot in slots]
         shown += [running[slot] for slot in slots]
-        kinds = MaskKinds(
-            output.visible_logits is not None,
-            output.amodal_logits is not None,
-            self._settings.mask_quality,
+        self.kinds = replace(
+            self.kinds,
+            visible=output.visible_logits is not None,
+            amodal=output.amodal_logits is not None,
         )
         table = scores[[life.slot for life in shown]]
-        tracks = self._ids.name(self._choice.choose(shown, table, kinds))
+        tracks = self._ids.name(self._choice.choose(shown, table, self.kinds))
         self._ids.keep({(life.slot, life.first) for life in running})
         frames = range(start, self._length)
         objects = frame_objects(frames, masks, tracks, masker.output_size)

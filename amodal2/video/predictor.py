@@ -42,10 +42,12 @@ class Predictor(ClipStream):
         Raises:
             ValueError: if no clip is done; with a model that needs the whole video, before the end.
         """
+        if self._size is None:
+            raise ValueError("Predictor.tracks: expected at least one frame, got none")
         if self._spool is None:
             raise ValueError(
-                "Predictor.tracks: expected at least one clip that is done, got none; an offline "
-                "model has none before finish()"
+                "Predictor.tracks: expected at least one clip that is done, got none; there is "
+                "none before finish() or the first full clip"
             )
         chosen = self._spool.choose(self._class_scores(), self._choice)
         return Tracks(self._spool, self._ids.name(chosen))

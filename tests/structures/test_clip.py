@@ -26,8 +26,8 @@ def test_clip_output_counts_slots_and_frames():
     ids=["rank", "amodal-rank", "no-kind", "shape", "too-large", "empty"],
 )
 def test_clip_output_contradiction_is_refused(visible, amodal, padded, image, message):
+    logits = [None if shape is None else torch.zeros(shape) for shape in (visible, amodal)]
     with pytest.raises(ValueError, match=message):
-        logits = [None if shape is None else torch.zeros(shape) for shape in (visible, amodal)]
         ClipOutput(*logits, padded, image)
 
 

@@ -257,8 +257,14 @@ def test_add_long_video_memory_grows_by_bytes_per_clip():
             lambda s, c: s.add(ClipOutput(c.visible_logits[:2], None, (32, 40), (32, 40))),
             "5 slots, got 2",
         ),
-        (lambda s, c: s.add(ClipOutput(c.visible_logits, None, (32, 40), (32, 40))), "amodal logits"),
-        (lambda s, c: s.add(ClipOutput(None, c.amodal_logits, (32, 40), (32, 40))), "visible logits"),
+        (
+            lambda s, c: s.add(ClipOutput(c.visible_logits, None, (32, 40), (32, 40))),
+            "amodal logits",
+        ),
+        (
+            lambda s, c: s.add(ClipOutput(None, c.amodal_logits, (32, 40), (32, 40))),
+            "visible logits",
+        ),
         (lambda s, c: s.select(torch.ones(2, 3), 1), r"class_scores \[5, K\]"),
         (lambda s, c: s.select(torch.ones(5, 3), 1, category_ids=[1]), "expected 3 category_ids"),
     ],

@@ -14,9 +14,7 @@ from tests.utils.sample_videos import sample_frame
 from tests.video.colour_model import CATEGORY_NAMES, ColourModel
 
 
-def make_tracks(
-    count: int = 7, amodal: bool = True, threshold: float = 0.0, visible: bool = True
-):
+def make_tracks(count: int = 7, amodal: bool = True, threshold: float = 0.0, visible: bool = True):
     frames = ((sample_frame(index), index / 25) for index in range(count))
     settings = PredictorSettings(category_ids=list(CATEGORY_NAMES), score_threshold=threshold)
     return predict_video(ColourModel(amodal=amodal, visible=visible), frames, settings)
