@@ -87,9 +87,33 @@ def _add_vita_config(cfg: CfgNode) -> None:
     vita.DEC_LAYERS = 3
     # Frames per attention window of the object encoder; 0 attends over all frames.
     vita.ENC_WINDOW_SIZE = 0
+    # When odd encoder layers shift their windows by half: "test" (official: plain windows in
+    # training), "always" or "never".
+    vita.ENC_WINDOW_SHIFT = "test"
     # Width of the clip queries.
     vita.HIDDEN_DIM = 256
     # Clip queries cQ; the number of global prototypes N_p in A2VIS.
     vita.NUM_OBJECT_QUERIES = 100
     # True adds a linear layer between frame queries and object encoder even if the widths agree.
     vita.ENFORCE_INPUT_PROJ = True
+    _add_clip_loss_config(vita)
+
+
+def _add_clip_loss_config(vita: CfgNode) -> None:
+    # The remaining keys are those of VITA and GenVIS; A2VIS does not read them.
+    # Layers at the end of the mask decoder whose frame queries are learnt from.
+    vita.LAST_LAYER_NUM = 3
+    # Weight of the "no object" class in the cross entropy of the clip queries.
+    vita.NO_OBJECT_WEIGHT = 0.1
+    # Loss and matching-cost weight of the class term.
+    vita.CLASS_WEIGHT = 2.0
+    # Loss and matching-cost weight of the mask cross entropy.
+    vita.MASK_WEIGHT = 5.0
+    # Loss and matching-cost weight of the dice term.
+    vita.DICE_WEIGHT = 5.0
+    # Weight of the similarity loss (VITA Sec. 3.4); 0 leaves it out.
+    vita.SIM_WEIGHT = 0.5
+    # True compares clip queries as well as frame queries in the similarity loss.
+    vita.SIM_USE_CLIP = True
+    # True adds losses to the output of every object decoder layer.
+    vita.DEEP_SUPERVISION = True

@@ -79,7 +79,7 @@ def test_finish_score_threshold_and_top_k_limit_the_tracks():
 
 
 def test_predictor_without_frames_is_refused():
-    with pytest.raises(ValueError, match="at least one frame, got none"):
+    with pytest.raises(ValueError, match="at least one clip that is done, got none"):
         Predictor(ColourModel()).finish()
 
 

@@ -69,12 +69,14 @@ def timed_modules(model: nn.Module, clock: Callable[[], float]) -> Iterator[dict
 
 
 def run_video(model: Any, frames: Tensor) -> Tensor:
-    """Run the model clip by clip and return the visible logits of the last one."""
+    """Run the model clip by clip and return the mask logits of the last one."""
     state = model.start()
     for clip in frames.split(model.clip_len):
         output, state = model.forward_clip(clip, state)
+    for last in model.finish_clips(state):
+        output = last
     model.class_scores(state)
-    return output.visible_logits
+    return output.amodal_logits if output.visible_logits is None else output.visible_logits
 
 
 def run_child(settings: dict[str, Any]) -> None:

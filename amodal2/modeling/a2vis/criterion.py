@@ -4,6 +4,7 @@ Shapes: B videos, N slots, M objects, T frames of all clips together, K classes.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +15,9 @@ from amodal2.modeling.mask_classification.criterion import (
     class_weights,
     object_count,
 )
+from amodal2.modeling.mask_classification.label_assignment import LabelAssignment
 from amodal2.modeling.mask_classification.matcher import MaskTerm, match_slots
-
-
-@dataclass
-class VideoTarget:
-    """Objects of one video sample.
-
-    Attributes:
-        labels (Tensor[M]): int64 classes.
-        visible (Tensor[M, T, H, W]): bool visible masks on the padded frames.
-        amodal (Tensor[M, T, H, W]): bool amodal masks, empty before an object is first visible.
-        generator: generator of the sample's random points.
-    """
-
-    labels: Tensor
-    visible: Tensor
-    amodal: Tensor
-    generator: torch.Generator
+from amodal2.modeling.mask_classification.targets import VideoTarget
 
 
 @dataclass
@@ -148,22 +134,16 @@ class VideoCriterion(nn.Module):
         self, output: VideoOutput, i: int, target: VideoTarget
     ) -> tuple[Tensor, Tensor]:
         """Give each object a free slot in the first clip where it is visible (GenVIS, Sec. 3.2)."""
-        taken = torch.zeros(
-            output.class_logits.shape[1], dtype=torch.bool, device=target.labels.device
+        assignment = LabelAssignment(
+            output.class_logits.shape[1], len(target.labels), target.labels.device
         )
-        seen = torch.zeros_like(target.labels, dtype=torch.bool)
-        slots, objects, start = [], [], 0
+        start = 0
         for length in output.clip_lengths:
             clip = slice(start, start + length)
             start += length
             visible = target.visible[:, clip].flatten(1).any(1)
-            new = visible & ~seen
-            seen |= visible
-            one_slots, one_objects = self._match(output, i, target, clip, new, taken)
-            taken[one_slots] = True
-            slots.append(one_slots)
-            objects.append(one_objects)
-        return torch.cat(slots), torch.cat(objects)
+            assignment.update(visible, partial(self._match, output, i, target, clip))
+        return assignment.pairs()
 
     def _match(
         self,

@@ -3,26 +3,32 @@
 Shapes: B videos, T frames, N slots, K classes, C channels; H W the padded input, h w at stride 4.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.modeling import META_ARCH_REGISTRY, Backbone, build_backbone
+from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from amodal2.modeling.a2vis.criterion import VideoCriterion, VideoOutput, VideoTarget
+from amodal2.modeling.a2vis.criterion import VideoCriterion, VideoOutput
 from amodal2.modeling.a2vis.head import A2VISHead, ClipResult, build_a2vis_head
-from amodal2.modeling.a2vis.padding import pad_to_multiple, valid_area
-from amodal2.modeling.a2vis.targets import SampleBatch, collect_batch
-from amodal2.modeling.mask_classification.criterion import MaskTarget, PointLoss, SetCriterion
-from amodal2.modeling.mask_classification.head import MaskFormerHead, build_mask_former_head
-from amodal2.modeling.mask_classification.object_association import ClipQueries, ObjectAssociation
-from amodal2.modeling.mask_classification.transformer_decoder import DecoderOutput, MaskPrediction
+from amodal2.modeling.mask_classification.criterion import MaskTarget
+from amodal2.modeling.mask_classification.object_association import (
+    ClipQueries,
+    ObjectAssociation,
+    association_arguments,
+)
+from amodal2.modeling.mask_classification.padding import pad_to_multiple, valid_area
+from amodal2.modeling.mask_classification.segmenter import (
+    VideoSegmenter,
+    point_loss,
+    segmenter_arguments,
+)
+from amodal2.modeling.mask_classification.targets import SampleBatch, VideoTarget
+from amodal2.modeling.mask_classification.transformer_decoder import MaskPrediction
 from amodal2.structures.clip import ClipOutput
-from amodal2.structures.tube_spool import TubeSpool
 
 
 @dataclass
@@ -37,31 +43,18 @@ class A2VISState:
 
 
 @META_ARCH_REGISTRY.register()
-class A2VIS(nn.Module):
+class A2VIS(VideoSegmenter):
     """Amodal-aware video instance segmentation with global instance prototypes.
 
     Args:
-        backbone: gives res2 … res5.
-        sem_seg_head: pixel decoder and mask decoder of the frame detector.
         vita_module: associates frame queries into clip prototypes.
         a2vis: global prototypes, visible head, SAMH and class head.
-        criterion: losses of the frame detector.
         video_criterion: losses of whole videos.
-        pixel_mean: RGB mean, 0..255.
-        pixel_std: RGB standard deviation, 0..255.
-        size_divisibility: inputs are padded to a multiple of this.
-        clip_len: frames per clip N_c.
-        sample_len: frames of a training sample; shorter samples repeat their last frame.
-        train_level: "frame" or "video".
-        freeze_detector: keep the frame detector fixed at video level.
         detector_loss: add the frame detector's losses at video level.
         detach_every: cut gradients between clips every so many clips; 0 never.
         aux_clip_loss: add VITA's class and mask losses, without its similarity loss; needs the
             heads of ``vita_module``.
-        top_k: tracks kept per video.
-        min_visible_px: visible pixels from which a track counts as seen.
-        union_visible: add the visible masks to the amodal ones.
-        test_amp: bfloat16 autocast in inference.
+        **shared: arguments of :class:`VideoSegmenter`.
 
     Raises:
         ValueError: if a setting is unknown or contradicts another one.
@@ -71,167 +64,59 @@ class A2VIS(nn.Module):
     def __init__(
         self,
         *,
-        backbone: Backbone,
-        sem_seg_head: MaskFormerHead,
         vita_module: ObjectAssociation,
         a2vis: A2VISHead,
-        criterion: SetCriterion,
         video_criterion: VideoCriterion,
-        pixel_mean: list[float],
-        pixel_std: list[float],
-        size_divisibility: int = 32,
-        clip_len: int = 3,
-        sample_len: int = 15,
-        train_level: str = "video",
-        freeze_detector: bool = True,
         detector_loss: bool = False,
         detach_every: int = 0,
         aux_clip_loss: bool = False,
-        top_k: int = 20,
-        min_visible_px: int = 1,
-        union_visible: bool = False,
-        test_amp: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        if train_level not in ("frame", "video"):
-            raise ValueError(f"A2VIS: expected TRAIN_LEVEL frame or video, got {train_level!r}")
-        if detector_loss and freeze_detector:
+        super().__init__(**shared)
+        if detector_loss and shared.get("freeze_detector", True):
             raise ValueError(
                 "A2VIS: expected FREEZE_DETECTOR False with DETECTOR_LOSS True, got True; a fixed "
                 "detector has no use for losses"
             )
-        self.backbone, self.sem_seg_head = backbone, sem_seg_head
         self.vita_module, self.a2vis = vita_module, a2vis
-        self.criterion, self.video_criterion = criterion, video_criterion
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
-        self.size_divisibility = size_divisibility
-        self.clip_len, self.sample_len = clip_len, sample_len
-        self.train_level, self.detector_loss = train_level, detector_loss
-        self.freeze_detector = freeze_detector and train_level == "video"
+        self.video_criterion, self.detector_loss = video_criterion, detector_loss
         self.detach_every, self.aux_clip_loss = detach_every, aux_clip_loss
-        self.top_k, self.min_visible_px = top_k, min_visible_px
-        self.union_visible, self.test_amp = union_visible, test_amp
         self._fix_unused_parameters()
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
         """Translate a configuration into constructor arguments."""
-        if cfg.INPUT.FORMAT != "RGB":
-            raise ValueError(
-                f"A2VIS: expected INPUT.FORMAT RGB, got {cfg.INPUT.FORMAT!r}; frames are read as "
-                "RGB, so set it and the order of MODEL.PIXEL_MEAN and MODEL.PIXEL_STD accordingly"
-            )
-        backbone = build_backbone(cfg)
-        node, former, vita = cfg.MODEL.A2VIS, cfg.MODEL.MASK_FORMER, cfg.MODEL.VITA
-        num_classes = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
-        points = PointLoss(
-            former.TRAIN_NUM_POINTS, former.OVERSAMPLE_RATIO, former.IMPORTANCE_SAMPLE_RATIO
-        )
-        return {
-            "backbone": backbone,
-            "sem_seg_head": build_mask_former_head(cfg, backbone.output_shape()),
+        node = cfg.MODEL.A2VIS
+        return segmenter_arguments(cfg, "A2VIS") | {
             "vita_module": ObjectAssociation(
-                in_dim=former.HIDDEN_DIM,
-                mask_feature_dim=cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
-                hidden_dim=vita.HIDDEN_DIM,
-                num_classes=num_classes,
-                num_frame_queries=former.NUM_OBJECT_QUERIES,
-                num_queries=vita.NUM_OBJECT_QUERIES,
-                num_heads=vita.NHEADS,
-                hidden_ffn=vita.DIM_FEEDFORWARD,
-                enc_layers=vita.ENC_LAYERS,
-                dec_layers=vita.DEC_LAYERS,
-                window_size=vita.ENC_WINDOW_SIZE,
-                enforce_input_proj=vita.ENFORCE_INPUT_PROJ,
-                heads=node.AUX_CLIP_LOSS,
+                **association_arguments(cfg, heads=node.AUX_CLIP_LOSS)
             ),
             "a2vis": build_a2vis_head(cfg),
-            "criterion": SetCriterion(
-                num_classes=num_classes,
-                no_object_weight=former.NO_OBJECT_WEIGHT,
-                class_weight=former.CLASS_WEIGHT,
-                mask_weight=former.MASK_WEIGHT,
-                dice_weight=former.DICE_WEIGHT,
-                points=points,
-                deep_supervision=former.DEEP_SUPERVISION,
-            ),
             "video_criterion": VideoCriterion(
-                num_classes=num_classes,
-                no_object_weight=former.NO_OBJECT_WEIGHT,
+                num_classes=cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+                no_object_weight=cfg.MODEL.MASK_FORMER.NO_OBJECT_WEIGHT,
                 class_weight=node.LOSS.CLASS_WEIGHT,
                 mask_weight=node.LOSS.MASK_WEIGHT,
                 amodal_weight=node.LOSS.AMODAL_WEIGHT,
                 dice_weight=node.LOSS.DICE_WEIGHT,
-                points=points,
+                points=point_loss(cfg),
                 deep_supervision=node.LOSS.DEEP_SUPERVISION,
                 clip_class_weight=node.CLIP_CLASS_WEIGHT,
                 match=node.MATCH,
             ),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "size_divisibility": former.SIZE_DIVISIBILITY,
-            "clip_len": cfg.INPUT.AMODAL.CLIP_LEN,
-            "sample_len": cfg.INPUT.AMODAL.CLIP_LEN * cfg.INPUT.AMODAL.NUM_CLIPS,
             "train_level": node.TRAIN_LEVEL,
             "freeze_detector": node.FREEZE_DETECTOR,
             "detector_loss": node.DETECTOR_LOSS,
             "detach_every": node.DETACH_EVERY,
             "aux_clip_loss": node.AUX_CLIP_LOSS,
-            "top_k": cfg.TEST.AMODAL.TOPK,
-            "min_visible_px": cfg.TEST.AMODAL.MIN_VISIBLE_PX,
-            "union_visible": cfg.TEST.AMODAL.UNION_VISIBLE,
-            "test_amp": cfg.TEST.AMODAL.AMP,
         }
 
-    pixel_mean: Tensor
-    pixel_std: Tensor
-
     @property
-    def device(self) -> torch.device:
-        """Device of the model."""
-        return self.pixel_mean.device
-
-    def train(self, mode: bool = True) -> "A2VIS":
-        """Switch the training mode; a fixed detector stays in evaluation mode.
-
-        Args:
-            mode: True for training.
-
-        Returns:
-            the model itself.
-        """
-        super().train(mode)
-        if self.freeze_detector:
-            self.backbone.eval()
-            self.sem_seg_head.eval()
-        return self
-
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """Compute losses in training, tracks otherwise.
-
-        Args:
-            batched_inputs: training samples or test videos as the clip mapper makes them.
-
-        Returns:
-            dict of weighted losses in training; else one ``{"video_id", "prediction"}`` per video,
-            with a :class:`amodal2.structures.track.VideoPrediction` whose categories are contiguous
-            class indices.
-        """
-        if not self.training:
-            return [self._predict_video(video) for video in batched_inputs]
-        batch = collect_batch(
-            batched_inputs, self._normalise, self.size_divisibility, self.sample_len
-        )
-        if self.train_level == "frame":
-            return self._frame_losses(batch)
-        return self._video_losses(batch)
+    def num_slots(self) -> int:
+        """Number N of global prototypes."""
+        return self.a2vis.global_query_embed.num_embeddings
 
     # Training.
-
-    def _frame_losses(self, batch: SampleBatch) -> dict[str, Tensor]:
-        output, _ = self._detect(batch.images.flatten(0, 1), predict=True)
-        return self.criterion(output.predictions, batch.frame_targets())
 
     def _video_losses(self, batch: SampleBatch) -> dict[str, Tensor]:
         videos, frames = batch.images.shape[:2]
@@ -358,46 +243,9 @@ class A2VIS(nn.Module):
             )
         return self.a2vis.classify(state.prototypes)[0].softmax(-1)[:, :-1]
 
-    def _predict_video(self, video: dict[str, Any]) -> dict[str, Any]:
-        frames, state = video["frames"], self.start()
-        slots = self.a2vis.global_query_embed.num_embeddings
-        spool = TubeSpool(
-            slots,
-            (video["height"], video["width"]),
-            min_visible_px=self.min_visible_px,
-            union_visible=self.union_visible,
-        )
-        with contextlib.closing(spool):
-            for start in range(0, len(frames), self.clip_len):
-                clip = frames.clip(start, min(start + self.clip_len, len(frames)))
-                output, state = self.forward_clip(clip, state)
-                spool.add(output)
-            prediction = spool.finish(self.class_scores(state), self.top_k)
-        prediction.video_id = video["video_id"]
-        return {"video_id": video["video_id"], "prediction": prediction}
-
-    # Shared.
-
-    def _detect(self, images: Tensor, *, predict: bool) -> tuple[DecoderOutput, Tensor]:
-        with torch.no_grad() if self.freeze_detector else contextlib.nullcontext():
-            return self.sem_seg_head(self.backbone(images), predict=predict)
-
-    def _normalise(self, frames: Tensor) -> Tensor:
-        return (frames.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
-
-    def _test_autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.test_amp)
-
-    def _fix_unused_parameters(self) -> None:
-        """Take parameters that the training level does not reach out of the optimisation."""
-        for parameter in self._unused_parameters():
-            parameter.requires_grad_(False)
-
     def _unused_parameters(self) -> Iterator[nn.Parameter]:
-        if self.freeze_detector:
-            yield from self.backbone.parameters()
-            yield from self.sem_seg_head.parameters()
-        elif self.train_level == "video" and not self.detector_loss:
+        yield from super()._unused_parameters()
+        if self.train_level == "video" and not self.freeze_detector and not self.detector_loss:
             yield from self.sem_seg_head.predictor.class_embed.parameters()
             yield from self.sem_seg_head.predictor.mask_embed.parameters()
             yield from self.sem_seg_head.pixel_decoder.mask_features.parameters()

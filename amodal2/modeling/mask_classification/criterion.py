@@ -6,7 +6,7 @@ is spread over processes.
 Shapes: B images or videos, Q slots, N objects, T frames, K classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,20 @@ class MaskTarget:
         labels (Tensor[N]): int64 classes.
         masks (Tensor[N, T, H, W]): bool masks on the padded frames; T = 1 for an image.
         generator: generator of the sample's random points.
+        ids (Tensor[N] or None): int64 numbers of the objects in their video, where they are needed.
     """
 
     labels: Tensor
     masks: Tensor
     generator: torch.Generator
+    ids: Tensor | None = None
+
+
+Pairs = tuple[Tensor, Tensor]
+"""Slots and the objects that they are assigned to, both Tensor[M] of int64."""
+
+Assign = Callable[[int, Tensor, Tensor], Pairs]
+"""Maps the number of an image, its class logits [Q, K+1] and mask logits [Q, T, h, w] to pairs."""
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
@@ -150,6 +159,23 @@ def class_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return total / mean_over_ranks(weights[labels].sum())
 
 
+def join_steps(steps: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Name the losses of several predictions.
+
+    Args:
+        steps: losses of each prediction, those of the final one last.
+
+    Returns:
+        the final losses under their names, the earlier ones with the suffix ``_{i}``.
+    """
+    last = len(steps) - 1
+    return {
+        name if i == last else f"{name}_{i}": value
+        for i, losses in enumerate(steps)
+        for name, value in losses.items()
+    }
+
+
 class SetCriterion(nn.Module):
     """Class, mask and dice losses of query-based masks, matched anew for every prediction.
 
@@ -202,45 +228,104 @@ class SetCriterion(nn.Module):
             ``loss_ce``, ``loss_mask`` and ``loss_dice`` of the final prediction, and with the
             suffix ``_{i}`` of the earlier ones.
         """
+        return self.losses_and_pairs(predictions, targets)[0]
+
+    def losses_and_pairs(
+        self, predictions: list[MaskPrediction], targets: list[MaskTarget]
+    ) -> tuple[dict[str, Tensor], list[list[Pairs]]]:
+        """Compute weighted losses, and tell which slots were matched to which objects.
+
+        Args:
+            predictions: one per decoder step, the final one last.
+            targets: one per image.
+
+        Returns:
+            the losses as :meth:`forward` names them, and for each prediction that was used the
+            pairs of each image.
+        """
         count = object_count([t.labels for t in targets], predictions[-1].class_logits.device)
-        losses = {}
         used = predictions if self.deep_supervision else predictions[-1:]
-        for i, prediction in enumerate(used):
-            suffix = "" if i == len(used) - 1 else f"_{i}"
-            for name, value in self._one(prediction, targets, count).items():
-                losses[name + suffix] = value
-        return losses
+        steps = [self.score(prediction, targets, count) for prediction in used]
+        return join_steps([losses for losses, _ in steps]), [pairs for _, pairs in steps]
+
+    def match(
+        self,
+        class_logits: Tensor,
+        masks: Tensor,
+        target: MaskTarget,
+        chosen: Tensor | None = None,
+        blocked: Tensor | None = None,
+    ) -> Pairs:
+        """Assign the objects of one image to slots at the least cost.
+
+        Args:
+            class_logits (Tensor[Q, K+1]): class predictions.
+            masks (Tensor[Q, T, h, w]): mask predictions.
+            target: the objects.
+            chosen (Tensor[N]): optional bool, the objects that are assigned.
+            blocked (Tensor[Q]): optional bool, slots that may not be assigned.
+
+        Returns:
+            slots and objects, on the device of the predictions.
+        """
+        labels, truth = target.labels, target.masks
+        if chosen is not None:
+            labels, truth = labels[chosen], truth[chosen]
+        slots, objects = match_slots(
+            class_logits.detach(),
+            labels,
+            [MaskTerm(masks.detach(), truth, self.mask_weight, self.dice_weight)],
+            class_weight=self.class_weight,
+            num_points=self.points.num_points,
+            generator=target.generator,
+            blocked=blocked,
+        )
+        slots, objects = slots.to(class_logits.device), objects.to(class_logits.device)
+        return slots, objects if chosen is None else chosen.nonzero()[:, 0][objects]
+
+    def score(
+        self,
+        prediction: MaskPrediction,
+        targets: list[MaskTarget],
+        count: Tensor,
+        assign: Assign | None = None,
+    ) -> tuple[dict[str, Tensor], list[Pairs]]:
+        """Compute the weighted losses of one prediction.
+
+        Args:
+            prediction: class and mask logits of all images.
+            targets: one per image.
+            count (Tensor[]): objects by which the mask losses are divided.
+            assign: gives the pairs of an image; None matches its objects.
+
+        Returns:
+            ``loss_ce``, ``loss_mask`` and ``loss_dice``, and the pairs of each image.
+        """
+        logits = prediction.class_logits
+        labels = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
+        bce = dice = prediction.mask_logits.sum() * 0.0
+        every = []
+        for i, target in enumerate(targets):
+            masks = prediction.mask_logits[i]
+            masks = masks[:, None] if masks.dim() == 3 else masks
+            if assign is None:
+                pairs = self.match(logits[i], masks, target)
+            else:
+                pairs = assign(i, logits[i], masks)
+            every.append(pairs)
+            slots, objects = pairs
+            labels[i, slots] = target.labels[objects]
+            one_bce, one_dice = self.points(masks[slots], target.masks[objects], target.generator)
+            bce, dice = bce + one_bce, dice + one_dice
+        losses = {
+            "loss_ce": self.class_weight * class_loss(logits, labels, self.empty_weight),
+            "loss_mask": self.mask_weight * bce / count,
+            "loss_dice": self.dice_weight * dice / count,
+        }
+        return losses, every
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
         key = prefix + "empty_weight"
         if key in state_dict:
             state_dict[key] = self.empty_weight
         super()._load_from_state_dict(state_dict, prefix, *rest)
-
-    def _one(
-        self, prediction: MaskPrediction, targets: list[MaskTarget], count: Tensor
-    ) -> dict[str, Tensor]:
-        logits = prediction.class_logits
-        labels = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
-        bce = dice = prediction.mask_logits.sum() * 0.0
-        for i, target in enumerate(targets):
-            masks = prediction.mask_logits[i]
-            masks = masks[:, None] if masks.dim() == 3 else masks
-            term = MaskTerm(masks.detach(), target.masks, self.mask_weight, self.dice_weight)
-            slots, objects = match_slots(
-                logits[i].detach(),
-                target.labels,
-                [term],
-                class_weight=self.class_weight,
-                num_points=self.points.num_points,
-                generator=target.generator,
-            )
-            slots, objects = slots.to(logits.device), objects.to(logits.device)
-            labels[i, slots] = target.labels[objects]
-            one_bce, one_dice = self.points(masks[slots], target.masks[objects], target.generator)
-            bce, dice = bce + one_bce, dice + one_dice
-        return {
-            "loss_ce": self.class_weight * class_loss(logits, labels, self.empty_weight),
-            "loss_mask": self.mask_weight * bce / count,
-            "loss_dice": self.dice_weight * dice / count,
-        }

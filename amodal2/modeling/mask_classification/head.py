@@ -19,6 +19,8 @@ class MaskFormerHead(nn.Module):
         predictor: the mask decoder.
     """
 
+    predictor_type = MultiScaleMaskedTransformerDecoder
+
     def __init__(
         self,
         pixel_decoder: MSDeformAttnPixelDecoder,
@@ -29,27 +31,33 @@ class MaskFormerHead(nn.Module):
         self.predictor = predictor
 
     def forward(
-        self, features: dict[str, Tensor], *, predict: bool = True
+        self, features: dict[str, Tensor], *, predict: bool = True, last: int = 1
     ) -> tuple[DecoderOutput, Tensor]:
         """Detect the objects of single images.
 
         Args:
             features (dict[str, Tensor[B, c, h, w]]): backbone outputs.
             predict: False leaves out the class and mask predictions.
+            last: outside training, predictions of this many steps at the end.
 
         Returns:
             the decoder's output and the map P4 (Tensor[B, CONVS_DIM, H/4, W/4]).
         """
         mask_features, fine, levels = self.pixel_decoder(features)
-        return self.predictor(levels, mask_features, predict=predict), fine
+        return self.predictor(levels, mask_features, predict=predict, last=last), fine
 
 
-def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> MaskFormerHead:
+def build_mask_former_head(
+    cfg: CfgNode,
+    input_shape: dict[str, ShapeSpec],
+    head_type: type[MaskFormerHead] = MaskFormerHead,
+) -> MaskFormerHead:
     """Build the frame detector's head from ``MODEL.SEM_SEG_HEAD`` and ``MODEL.MASK_FORMER``.
 
     Args:
         cfg: configuration.
         input_shape: backbone outputs.
+        head_type: for images or for clips.
 
     Returns:
         MaskFormerHead: the head.
@@ -82,7 +90,7 @@ def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> M
         enc_points=head.TRANSFORMER_ENC_POINTS,
         amp=head.AMP,
     )
-    predictor = MultiScaleMaskedTransformerDecoder(
+    predictor = head_type.predictor_type(
         in_channels=head.CONVS_DIM,
         num_classes=head.NUM_CLASSES,
         hidden_dim=former.HIDDEN_DIM,
@@ -94,4 +102,4 @@ def build_mask_former_head(cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> M
         enforce_input_project=former.ENFORCE_INPUT_PROJ,
         dropout=former.DROPOUT,
     )
-    return MaskFormerHead(pixel_decoder, predictor)
+    return head_type(pixel_decoder, predictor)

@@ -6,12 +6,16 @@ Shapes: L decoder layers that act as extra batch, B clips, T frames, fQ frame qu
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from amodal2.layers import MLP, CrossAttentionLayer, FFNLayer, SelfAttentionLayer
+
+_GROUP_TOKENS = 16384  # tokens in windows that pass an encoder layer at once in tests
 
 
 @dataclass
@@ -49,8 +53,13 @@ class ObjectAssociation(nn.Module):
         enc_layers: object encoder layers.
         dec_layers: object decoder layers.
         window_size: frames per attention window of the encoder; 0 attends over all frames.
+        window_shift: when odd encoder layers use shifted windows: "test" (as the official code
+            does), "always" or "never".
         enforce_input_proj: project the frame queries even if the widths agree.
         heads: build class, mask and similarity heads (VITA); A2VIS brings its own.
+
+    Raises:
+        ValueError: if ``window_shift`` is unknown.
     """
 
     def __init__(
@@ -67,11 +76,17 @@ class ObjectAssociation(nn.Module):
         enc_layers: int,
         dec_layers: int,
         window_size: int = 0,
+        window_shift: str = "test",
         enforce_input_proj: bool = True,
         heads: bool = True,
     ) -> None:
         super().__init__()
-        self.window_size = window_size
+        if window_shift not in ("test", "always", "never"):
+            raise ValueError(
+                "ObjectAssociation: expected ENC_WINDOW_SHIFT test, always or never, got "
+                f"{window_shift!r}"
+            )
+        self.window_size, self.window_shift = window_size, window_shift
         self.enc_self_attn = nn.ModuleList(
             SelfAttentionLayer(hidden_dim, num_heads) for _ in range(enc_layers)
         )
@@ -125,11 +140,33 @@ class ObjectAssociation(nn.Module):
         Returns:
             ClipQueries: see there; D is the number of decoder layers in training and 1 otherwise.
         """
+        start = self.query_feat.weight.expand(frame_queries.shape[:2].numel(), -1, -1)
+        return self.associate(frame_queries, start, predict=predict, similarity=similarity)[0]
+
+    def associate(
+        self,
+        frame_queries: Tensor,
+        start: Tensor,
+        *,
+        predict: bool = True,
+        similarity: bool = True,
+    ) -> tuple[ClipQueries, Tensor]:
+        """Associate the objects of every clip, with clip queries that start from given states.
+
+        Args:
+            frame_queries (Tensor[L, B, T, fQ, in_dim]): normalised frame queries.
+            start (Tensor[L*B, cQ, C]): first states of the clip queries.
+            predict: see :meth:`forward`.
+            similarity: see :meth:`forward`.
+
+        Returns:
+            what :meth:`forward` returns, and the last state (Tensor[L*B, cQ, C]) before its norm.
+        """
         layers, batch, frames, num, _ = frame_queries.shape
         tokens = self.encode(self.input_proj_dec(frame_queries).flatten(0, 1))
         memory = tokens.flatten(1, 2)  # [L*B, T*fQ, C]
         key_pos = self.fq_pos.weight.repeat(frames, 1)[None]
-        states = self.decode(self.query_feat.weight.expand(layers * batch, -1, -1), memory, key_pos)
+        states = self.decode(start, memory, key_pos)
         if not self.training:
             states = states[-1:]
         queries = torch.stack([self.decoder_norm(x) for x in states]).unflatten(1, (layers, batch))
@@ -141,7 +178,7 @@ class ObjectAssociation(nn.Module):
             frame_sim = self.sim_embed_frame(tokens)
             result.frame_sim = frame_sim.view(layers, batch, frames, num, -1)
             result.clip_sim = self.sim_embed_clip(queries)
-        return result
+        return result, states[-1]
 
     def decode(self, state: Tensor, memory: Tensor, key_pos: Tensor) -> list[Tensor]:
         """Run the object decoder.
@@ -171,9 +208,10 @@ class ObjectAssociation(nn.Module):
     def encode(self, tokens: Tensor) -> Tensor:
         """Run the object encoder, in windows if configured.
 
-        Odd layers use windows shifted by half a window outside training (as the official code
-        does); tokens of different ends of the video that meet in the first shifted window do not
-        see each other.
+        Odd layers use windows shifted by half a window, by default outside training alone; tokens
+        of different ends of the video that meet in the first shifted window do not see each other.
+        Without gradients the windows pass a layer in groups, so that its memory does not grow with
+        the video.
 
         Args:
             tokens (Tensor[X, T, fQ, C]): projected frame queries.
@@ -190,14 +228,21 @@ class ObjectAssociation(nn.Module):
         window = self.window_size
         padded = -(-frames // window) * window
         x = nn.functional.pad(tokens, (0, 0, 0, 0, 0, padded - frames))
+        shifted = self.window_shift == "always" or (
+            self.window_shift == "test" and not self.training
+        )
+        group = padded if torch.is_grad_enabled() else max(1, _GROUP_TOKENS // (window * num))
         for i, (attend, ffn) in enumerate(zip(self.enc_self_attn, self.enc_ffn, strict=True)):
-            shift = math.ceil(window / 2) if i % 2 and not self.training else 0
+            shift = math.ceil(window / 2) if i % 2 and shifted else 0
             allow = _window_mask(frames, padded, window, shift, tokens.device)
-            allow = allow.repeat_interleave(num, 1).repeat_interleave(num, 2)
             rolled = x.roll(shift, dims=1).unflatten(1, (-1, window))  # [X, windows, W, fQ, C]
-            flat = rolled.flatten(2, 3).flatten(0, 1)
-            flat = ffn(attend(flat, allow=allow.repeat(x.shape[0], 1, 1)))
-            x = flat.view_as(rolled).flatten(1, 2).roll(-shift, dims=1)
+            parts = []
+            for part, seen in zip(rolled.split(group, 1), allow.split(group), strict=True):
+                seen = seen.repeat_interleave(num, 1).repeat_interleave(num, 2)
+                flat = part.flatten(2, 3).flatten(0, 1)
+                flat = ffn(attend(flat, allow=seen.repeat(x.shape[0], 1, 1)))
+                parts.append(flat.view_as(part))
+            x = torch.cat(parts, dim=1).flatten(1, 2).roll(-shift, dims=1)
         return x[:, :frames]
 
 
@@ -208,3 +253,32 @@ def _window_mask(frames: int, padded: int, window: int, shift: int, device: torc
     wrapped = (position < shift).view(-1, window)
     real = (frame < frames).view(-1, window)
     return (wrapped[:, :, None] == wrapped[:, None, :]) & real[:, None, :]
+
+
+def association_arguments(cfg: CfgNode, *, heads: bool) -> dict[str, Any]:
+    """Translate ``MODEL.VITA`` into arguments of :class:`ObjectAssociation`.
+
+    Args:
+        cfg: configuration.
+        heads: build class, mask and similarity heads.
+
+    Returns:
+        dict: keyword arguments.
+    """
+    vita, former = cfg.MODEL.VITA, cfg.MODEL.MASK_FORMER
+    return {
+        "in_dim": former.HIDDEN_DIM,
+        "mask_feature_dim": cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
+        "hidden_dim": vita.HIDDEN_DIM,
+        "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+        "num_frame_queries": former.NUM_OBJECT_QUERIES,
+        "num_queries": vita.NUM_OBJECT_QUERIES,
+        "num_heads": vita.NHEADS,
+        "hidden_ffn": vita.DIM_FEEDFORWARD,
+        "enc_layers": vita.ENC_LAYERS,
+        "dec_layers": vita.DEC_LAYERS,
+        "window_size": vita.ENC_WINDOW_SIZE,
+        "window_shift": vita.ENC_WINDOW_SHIFT,
+        "enforce_input_proj": vita.ENFORCE_INPUT_PROJ,
+        "heads": heads,
+    }

@@ -24,11 +24,26 @@ class MaskPrediction:
 
 
 @dataclass
+class DecoderKeys:
+    """What the mask decoder reads, for each level.
+
+    Attributes:
+        memories (list of Tensor[B, S, C]): values; keys without their position code.
+        codes (list of Tensor[1, S, C]): position codes of the keys.
+        small_features (list of Tensor[B, D, S]): mask features at the level's size.
+    """
+
+    memories: list[Tensor]
+    codes: list[Tensor]
+    small_features: list[Tensor]
+
+
+@dataclass
 class DecoderOutput:
     """What the mask decoder returns.
 
     Attributes:
-        predictions: one per step, the learnable queries' first; only the last one outside training.
+        predictions: one per step that was asked for, the learnable queries' first.
         queries (Tensor[L, B, N, C]): normalised states after every layer.
     """
 
@@ -95,7 +110,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         self.mask_embed = MLP(hidden_dim, hidden_dim, mask_dim, 3)
 
     def forward(
-        self, levels: list[Tensor], mask_features: Tensor, *, predict: bool = True
+        self, levels: list[Tensor], mask_features: Tensor, *, predict: bool = True, last: int = 1
     ) -> DecoderOutput:
         """Decode one batch of images.
 
@@ -104,17 +119,37 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             mask_features (Tensor[B, mask_dim, h, w]): per-pixel features at stride 4.
             predict: False leaves out all class and mask predictions, for users of the queries
                 alone.
+            last: outside training, predictions of this many steps at the end.
 
         Returns:
-            DecoderOutput: predictions of every step in training, of the last step otherwise.
+            DecoderOutput: predictions of every step in training, of the last ones otherwise.
         """
-        memories, codes, small_features = self._prepare(levels, mask_features)
-        batch = mask_features.shape[0]
+        keys = self.prepare(levels, mask_features)
+        return self.decode(keys, mask_features if predict else None, last=last)
+
+    def decode(
+        self, keys: DecoderKeys, mask_features: Tensor | None, *, last: int = 1
+    ) -> DecoderOutput:
+        """Let the queries read the keys.
+
+        Args:
+            keys: from :meth:`prepare`.
+            mask_features (Tensor[B, mask_dim, h, w] or None): per-pixel features at stride 4; None
+                leaves out the predictions.
+            last: outside training, predictions of this many steps at the end.
+
+        Returns:
+            DecoderOutput: see :meth:`forward`.
+        """
+        batch = keys.memories[0].shape[0]
         state = self.query_feat.weight[None].expand(batch, -1, -1)
         query_pos = self.query_embed.weight[None].expand(batch, -1, -1)
         normed = self.decoder_norm(state)
-        every = predict and self.training
-        predictions = [self._predict(normed, mask_features)] if every else []
+        layers = len(self.transformer_cross_attention_layers)
+        first = 0 if self.training else max(0, layers + 1 - last)  # step of the first prediction
+        predictions = []
+        if mask_features is not None and first == 0:
+            predictions.append(self._predict(normed, mask_features))
         queries = []
         steps = zip(
             self.transformer_cross_attention_layers,
@@ -124,22 +159,31 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         )
         for i, (cross, attend, ffn) in enumerate(steps):
             level = i % self.num_levels
-            allow = self._attention_mask(normed, small_features[level])
+            allow = self._attention_mask(normed, keys.small_features[level])
             state = cross(
-                state, memories[level], query_pos=query_pos, key_pos=codes[level], allow=allow
+                state,
+                keys.memories[level],
+                query_pos=query_pos,
+                key_pos=keys.codes[level],
+                allow=allow,
             )
             state = ffn(attend(state, query_pos))
             normed = self.decoder_norm(state)
             queries.append(normed)
-            if every:
+            if mask_features is not None and i + 1 >= first:
                 predictions.append(self._predict(normed, mask_features))
-        if predict and not every:
-            predictions.append(self._predict(normed, mask_features))
         return DecoderOutput(predictions, torch.stack(queries))
 
-    def _prepare(
-        self, levels: list[Tensor], mask_features: Tensor
-    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    def prepare(self, levels: list[Tensor], mask_features: Tensor) -> DecoderKeys:
+        """Make keys of the feature levels.
+
+        Args:
+            levels (list of Tensor[B, c, h, w]): features at strides 32, 16, 8.
+            mask_features (Tensor[B, mask_dim, h, w]): per-pixel features at stride 4.
+
+        Returns:
+            DecoderKeys: see there.
+        """
         memories, codes, small_features = [], [], []
         for x, proj, embed in zip(levels, self.input_proj, self.level_embed.weight, strict=True):
             memory = proj(x).flatten(2).transpose(1, 2) + embed
@@ -151,7 +195,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
                 mask_features.detach(), (h, w), mode="bilinear", align_corners=False
             )
             small_features.append(small.flatten(2))
-        return memories, codes, small_features
+        return DecoderKeys(memories, codes, small_features)
 
     @torch.no_grad()
     def _attention_mask(self, normed: Tensor, small_features: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The A2VIS meta-architecture: training levels, gradients, batches, inference."""
 
 import copy
+import json
 import os
 import subprocess
 import sys
@@ -284,7 +285,7 @@ def test_model_wrong_setting_is_named(changes: tuple, message: str) -> None:
 def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: str) -> None:
     root = Path(__file__).resolve().parents[3]
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    script = [sys.executable, str(Path(__file__).with_name("distributed_gradients.py"))]
+    script = [sys.executable, str(root / "tests" / "modeling" / "distributed_gradients.py")]
     for world in (1, 2):
         meeting = tmp_path / f"meeting{world}"
         ranks = [
@@ -294,7 +295,7 @@ def test_model_two_processes_give_the_gradients_of_one(tmp_path: Path, level: st
                     str(rank),
                     str(world),
                     str(meeting),
-                    level,
+                    json.dumps(_LEVELS[level]),
                     str(tmp_path / f"{world}.pt"),
                 ],
                 env=env,

@@ -7,6 +7,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from torch import Tensor
 
+from amodal2.modeling.mask_classification.clip_memory import ClipMemory, RecurrentAssociation
 from amodal2.modeling.mask_classification.head import MaskFormerHead
 from amodal2.modeling.mask_classification.object_association import ObjectAssociation
 from amodal2.modeling.mask_classification.pixel_decoder import MSDeformAttnPixelDecoder
@@ -79,8 +80,10 @@ def test_mask_former_head_golden_matches_the_official_code(path: Path) -> None:
     close(final.predictions[0].mask_logits, expected["pred_masks"])
 
 
-def build_vita(config: dict, window: int) -> ObjectAssociation:
-    return ObjectAssociation(
+def build_vita(
+    config: dict, window: int, kind: type[ObjectAssociation] = ObjectAssociation
+) -> ObjectAssociation:
+    return kind(
         in_dim=config["hidden_dim"],
         mask_feature_dim=config["conv_dim"],
         hidden_dim=config["hidden_dim"],
@@ -171,8 +174,31 @@ def _check_training(vita: ObjectAssociation, golden: dict) -> None:
     for i, theirs in enumerate(steps):
         close(clip.class_logits[i], theirs["pred_logits"])
         close(clip.mask_embed[i], theirs["pred_mask_embed"])
+        close(clip.clip_sim[i], theirs["pred_cq_embed"])
     close(clip.frame_sim, expected["pred_fq_embed"])
-    close(clip.clip_sim[-1], expected["pred_cq_embed"])
+
+
+@pytest.mark.parametrize("path", golden_files("vita_*.pt"))
+def test_genvis_golden_clips_match_the_official_code(path: Path) -> None:
+    golden = torch.load(path, weights_only=True)
+    config = golden["config"]
+    model = build_vita(config, 0, RecurrentAssociation)
+    state = {
+        key.removeprefix("vita_module."): value
+        for key, value in golden["state_dict"].items()
+        if key.startswith("vita_module.")
+    }
+    model.load_state_dict(state | golden["genvis_extra_state_dict"], strict=True)
+    memory: ClipMemory | None = None
+    clips = golden["outputs"]["frame_queries"].split(config["genvis_len_clip"], dim=1)
+    for queries, expected in zip(clips, golden["outputs"]["genvis_clips"], strict=True):
+        with torch.no_grad():
+            clip, memory = model.next_clip(queries[:, None], memory)
+        close(clip.class_logits[-1], expected["pred_logits"])
+        close(clip.mask_embed[-1], expected["pred_mask_embed"])
+        close(memory.state.transpose(0, 1), expected["output_q"])
+        close(memory.keys[-1], expected["memory_k"][0, 0])
+        close(memory.values[-1], expected["memory_v"][0, 0])
 
 
 def _ffn_width(state: dict[str, Tensor]) -> int:

@@ -11,11 +11,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amodal2.modeling.a2vis.criterion import VideoTarget
-from amodal2.modeling.a2vis.padding import valid_area
 from amodal2.modeling.mask_classification.criterion import MaskTarget
+from amodal2.modeling.mask_classification.padding import valid_area
 from amodal2.modeling.mask_classification.points import sample_generator
 from amodal2.structures import fields
+
+
+@dataclass
+class VideoTarget:
+    """Objects of one video sample.
+
+    Attributes:
+        labels (Tensor[M]): int64 classes.
+        visible (Tensor[M, T, H, W]): bool visible masks on the padded frames.
+        amodal (Tensor[M, T, H, W]): bool amodal masks, empty before an object is first visible.
+        generator: generator of the sample's random points.
+    """
+
+    labels: Tensor
+    visible: Tensor
+    amodal: Tensor
+    generator: torch.Generator
 
 
 @dataclass
@@ -63,22 +79,61 @@ class SampleBatch:
             targets.append(VideoTarget(self.labels[i], visible, masks, generator))
         return targets
 
-    def frame_targets(self, stream: int = 0) -> list[MaskTarget]:
-        """Return what is visible in every frame, in the order of the flattened images.
+    def mask_targets(self, kind: str) -> list[MaskTarget]:
+        """Return one kind of mask of whole samples, with fresh generators.
 
         Args:
-            stream: sequence of random points; those of :meth:`video_targets` are of stream 0.
+            kind: "visible" or "amodal".
 
         Returns:
-            list of MaskTarget: one per image.
+            list of MaskTarget: one per sample.
+
+        Raises:
+            ValueError: if amodal masks are wanted and a sample has none.
+        """
+        return [
+            MaskTarget(labels, masks, sample_generator(seed))
+            for labels, masks, seed in zip(
+                self.labels, self._masks_of(kind), self.seeds, strict=True
+            )
+        ]
+
+    def frame_targets(self, stream: int = 0, kind: str = "visible") -> list[MaskTarget]:
+        """Return the objects that are visible in every frame, in the order of the flattened images.
+
+        Args:
+            stream: sequence of random points; those of the other targets are of stream 0.
+            kind: their masks, "visible" or "amodal". What is fully hidden in a frame is no target
+                in either case, since a single frame does not show it.
+
+        Returns:
+            list of MaskTarget: one per image, with the objects' numbers in their sample.
+
+        Raises:
+            ValueError: if amodal masks are wanted and a sample has none.
         """
         targets = []
-        for labels, visible, seed in zip(self.labels, self.visible, self.seeds, strict=True):
+        rows = zip(self.labels, self.visible, self._masks_of(kind), self.seeds, strict=True)
+        for labels, visible, wanted, seed in rows:
             generator = sample_generator(seed, stream)
-            for masks in visible.unbind(1):
-                seen = masks.flatten(1).any(1)
-                targets.append(MaskTarget(labels[seen], masks[seen][:, None], generator))
+            for seen_masks, masks in zip(visible.unbind(1), wanted.unbind(1), strict=True):
+                seen = seen_masks.flatten(1).any(1)
+                ids = seen.nonzero()[:, 0]
+                targets.append(MaskTarget(labels[ids], masks[ids][:, None], generator, ids))
         return targets
+
+    def _masks_of(self, kind: str) -> list[Tensor]:
+        if kind == "visible":
+            return self.visible
+        found = [masks for masks in self.amodal if masks is not None]
+        if len(found) < len(self.amodal):
+            missing = next(i for i, masks in enumerate(self.amodal) if masks is None)
+            raise ValueError(
+                "SampleBatch: expected amodal masks of every object, got objects without in video "
+                f"{self.video_ids[missing]}; annotate amodal_segmentations, or set "
+                "MODEL.BASELINES.MASKS visible"
+            )
+        return found
 
     def valid_at(self, map_size: tuple[int, int]) -> Tensor:
         """Mark the cells of a feature map that begin inside each image.

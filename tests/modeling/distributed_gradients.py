@@ -1,10 +1,11 @@
-"""One rank of a data-parallel step of a tiny A2VIS: arguments rank, world size, meeting file,
-level, output.
+"""One rank of a data-parallel step of a tiny model: arguments rank, world size, meeting file,
+changes of the tiny configuration as a JSON list, output.
 
 The step runs in float64, so that what the ranks differ by is no rounding: parts that the model
 computes in float32 by ``Tensor.float`` are computed in float64 here.
 """
 
+import json
 import sys
 
 import torch
@@ -13,15 +14,14 @@ from detectron2.modeling import build_model
 
 import amodal2.modeling  # noqa: F401 registers the model
 from amodal2.engine import wrap_distributed
-from tests.modeling.a2vis.test_model import _LEVELS
 from tests.modeling.tiny import make_sample, tiny_config
 
 
-def main(rank: int, world: int, meeting: str, level: str, output: str) -> None:
+def main(rank: int, world: int, meeting: str, changes: str, output: str) -> None:
     """Compute the gradients of this rank's share of four samples, one of them without objects."""
     dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=world)
     torch.manual_seed(0)
-    model = build_model(tiny_config(*_LEVELS[level])).double().train()
+    model = build_model(tiny_config(*json.loads(changes))).double().train()
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double
     samples = [make_sample(i) for i in range(4)]
