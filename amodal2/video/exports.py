@@ -126,7 +126,7 @@ def _coco_objects(tracks: Tracks, results: TextIO) -> Iterator[dict[str, Any]]:
         for item in objects:
             place = {"image_id": image, "category_id": item.category_id, "score": item.score}
             masks = _masks_of(item, tracks)
-            prediction = {f"{kind}_segm": rle for kind, rle in masks.items()}
+            prediction: dict[str, Any] = {f"{kind}_segm": rle for kind, rle in masks.items()}
             if "amodal" in masks:
                 prediction["bbox"] = _box(masks["amodal"])
             results.write(f"{',' if count else ''}\n{json.dumps({**place, **prediction})}")

@@ -42,8 +42,6 @@ class Predictor(ClipStream):
         Raises:
             ValueError: if no clip is done; with a model that needs the whole video, before the end.
         """
-        if self._size is None:
-            raise ValueError("Predictor.tracks: expected at least one frame, got none")
         if self._spool is None:
             raise ValueError(
                 "Predictor.tracks: expected at least one clip that is done, got none; there is "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -14,7 +13,7 @@ from amodal2.utils import live_stream
 from amodal2.utils.errors import VideoError
 from amodal2.utils.live_stream import LiveStream, public_name, scheme_of
 from amodal2.utils.video_file import VideoFile
-from tests.utils.sample_videos import close_to, make_video, make_video_of_two_sizes, sample_frame
+from tests.utils.sample_videos import close_to, make_video, make_video_of_two_sizes
 
 
 def test_live_stream_of_a_file_yields_every_frame_from_time_zero(tmp_path):
@@ -48,49 +47,27 @@ def test_live_stream_close_ends_a_reader_that_waits(tmp_path):
 
 
 def test_live_stream_frames_that_change_size_are_resampled_to_the_first(tmp_path):
-    make_video_of_two_sizes(tmp_path / "a.ts")
-    with LiveStream(f"file:{tmp_path / 'a.ts'}") as stream:
+    make_video_of_two_sizes(tmp_path / "a.h264")
+    with LiveStream(f"file:{tmp_path / 'a.h264'}") as stream:
         shapes = [frame.shape for frame, _ in stream]
     assert shapes == 10 * [(48, 64, 3)]
 
 
-def send(url: str, count: int, done: threading.Event) -> None:
-    """Send frames as MPEG-TS until the reader has enough."""
-    with av.open(url, "w", format="mpegts") as container:
-        stream = container.add_stream("mpeg2video", rate=25, options={"g": "5"})
-        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
-        index = 0
-        while not done.is_set() and index < count:
-            picture = av.VideoFrame.from_ndarray(sample_frame(index), format="rgb24")
-            picture.pts, picture.time_base = index, Fraction(1, 25)
-            container.mux(stream.encode(picture))
-            index += 1
-        container.mux(stream.encode(None))
+def test_live_stream_over_tcp_arrives_whole(tmp_path):
+    frames = make_video(tmp_path / "a.ts", 30)
+    with socket.create_server(("127.0.0.1", 0)) as server:
 
+        def send() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.sendall((tmp_path / "a.ts").read_bytes())
 
-def test_live_stream_over_tcp_arrives_whole():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    done = threading.Event()
-    sender = threading.Thread(
-        target=send, args=(f"tcp://127.0.0.1:{port}?listen=1", 40, done), daemon=True
-    )
-    sender.start()
-    stream = None
-    for _ in range(100):
-        try:
-            stream = LiveStream(f"tcp://127.0.0.1:{port}")
-            break
-        except VideoError:  # the sender does not listen yet
-            done.wait(0.1)
-    assert stream is not None
-    with stream:
-        read = [frame for frame, _ in stream]
-    done.set()
-    sender.join(10)
-    assert len(read) == 40
-    assert close_to(read[7], sample_frame(7))
+        sender = threading.Thread(target=send, daemon=True)
+        sender.start()
+        with LiveStream(f"tcp://127.0.0.1:{server.getsockname()[1]}") as stream:
+            read = [frame for frame, _ in stream]
+        sender.join(10)
+    assert all(close_to(a, b) for a, b in zip(read, frames, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class ScriptedModel:
                 if mark in "VH":
                     amodal[slot, place, top : top + 3, left : left + 4] = value
                 if mark == "V":
-                    visible[slot, place, top : top + 2, left : left + 3] = value + 0.3
+                    visible[slot, place, top : top + 2, left : left + 3] = value - 0.3
         trace = torch.zeros(3) if state.trace is None else state.trace
         clip = ClipOutput(
             self._form(visible), self._form(amodal) if self._amodal else None, SIZE, SIZE
