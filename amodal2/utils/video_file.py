@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -197,7 +198,8 @@ class _Cursor:
 
 def _open(name: str, threads: bool = False) -> av.container.InputContainer:
     try:
-        container = av.open(name, metadata_errors="replace")
+        # The whole path, since FFmpeg takes what precedes a colon for a protocol.
+        container = av.open(os.path.abspath(name), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as e:
         raise VideoError(f"VideoFile: expected a readable video, got {name}: {_reason(e)}") from e
     if not container.streams.video:

@@ -90,7 +90,7 @@ def test_find_inputs_addresses_are_streams(tree):
     addresses = ["camera:0", "rtsp://user:secret@host:554/cam.mp4", f"file:{tree / 'videos/b.mp4'}"]
     inputs, problems = find_inputs([*addresses, "camera:0", str(tree / "one")])
     assert problems == []
-    assert names(inputs)[:2] == ["camera_0", "cam"]
+    assert names(inputs)[:2] == ["camera_0", "rtsp_host_554_cam"]
     assert names(inputs)[3:] == ["one"]
     assert [type(video) for video in inputs] == 3 * [LiveInput] + [VideoInput]
     with inputs[2].open() as stream:
