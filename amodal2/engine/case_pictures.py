@@ -20,7 +20,7 @@ from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.frame_source import Frame
 from amodal2.utils.frames import open_frames, read_image
-from amodal2.visualization.overlay import draw_overlay
+from amodal2.visualization.overlay import OverlayStyle, draw_overlay
 from amodal2.visualization.panels import side_by_side
 
 Dataset = VideoDataset | ImageDataset
@@ -65,12 +65,14 @@ def case_pictures(
     metric = "AP" if isinstance(chosen, APDetails) else chosen.main_metric
     found = _found(dataset, records, isinstance(chosen, CompletionDetails))
     names = {entry["id"]: entry["name"] for entry in dataset.categories}
+    # Amodal masks that are all there is are no hidden parts.
+    whole = not any(record.get(key) for record in found for key in (VISIBLE_KEY, VISIBLE_SEGM))
     pictures = []
     for title, scenes in (("worst", worst), ("best", best)):
         for scene in scenes:
             place, frame, truth, predicted = _scene(dataset, found, scene, root)
             caption = f"{title}: {place}, {metric} of {row} {scores[scene]:.2f} ({protocol})"
-            pictures.append(Picture(caption, _draw(frame, truth, predicted, names)))
+            pictures.append(Picture(caption, _draw(frame, truth, predicted, names, whole)))
     return pictures
 
 
@@ -139,13 +141,17 @@ def _objects(records: list[dict[str, Any]], frame: int | None) -> list[FrameObje
 
 
 def _draw(
-    frame: Frame, truth: list[FrameObject], predicted: list[FrameObject], names: dict[int, str]
+    frame: Frame,
+    truth: list[FrameObject],
+    predicted: list[FrameObject],
+    names: dict[int, str],
+    whole: bool,
 ) -> bytes:
-    """Return a JPEG of three panels."""
+    """Return a JPEG of three panels, the predictions as whole objects on demand."""
     panels = []
     for objects in ([], truth, predicted):
         panel = frame.copy()
-        draw_overlay(panel, objects, names)
+        draw_overlay(panel, objects, names, OverlayStyle(whole=whole and objects is predicted))
         height = max(1, round(panel.shape[0] * _WIDTH_PX / panel.shape[1]))
         panels.append(cv2.resize(panel, (_WIDTH_PX, height), interpolation=cv2.INTER_AREA))
     sheet = side_by_side(panels, ["picture", "ground truth", "prediction"])

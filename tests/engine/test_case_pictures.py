@@ -79,3 +79,14 @@ def test_case_pictures_without_a_row_for_scenes_is_empty(frames):
     records = [prediction(0.9, segmentations=tube(bar(0, 10)))]
     report = evaluate_video_tracks(truth, records, metrics=("hota",))
     assert case_pictures(truth, records, report, frames) == []
+
+
+def test_case_pictures_draw_amodal_masks_alone_as_whole_objects(frames):
+    truth = dataset(frames, track(1, amodal_segmentations=tube(bar(0, 10), bar(0, 10), bar(0, 20))))
+    masks = tube(bar(0, 8), bar(0, 9), bar(0, 15))
+    drawn = []
+    for kind in ("segmentations", "amodal_segmentations"):
+        records = [prediction(0.9, **{kind: masks})]
+        (picture,) = case_pictures(truth, records, evaluate_video_tracks(truth, records), frames)
+        drawn.append(picture.jpeg)
+    assert drawn[0] == drawn[1]

@@ -1,6 +1,7 @@
 """The command line of the training tool."""
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -196,3 +197,24 @@ def test_train_net_a2vis_killed_and_resumed_gives_the_same_weights(tool, tmp_pat
     assert resumed.keys() == whole.keys() == first.keys()
     assert [name for name in whole if not torch.equal(resumed[name], whole[name])] == []
     assert not all(torch.equal(first[name], whole[name]) for name in whole)
+
+
+_BASELINES = ("vita", "genvis", "genvis_online", "minvis", "mask2former_vis")
+_AMODAL_BASELINES = ("vita_amodal", "genvis_amodal", "mask2former_amodal", "frame_amodal")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_one_thread")
+@pytest.mark.parametrize("name", _BASELINES + _AMODAL_BASELINES)
+def test_train_net_baseline_trains_and_is_scored_by_its_kind(tool, tmp_path, aquarium, name):
+    path = REPOSITORY / "configs" / "baselines" / "quick" / f"{name}_aquarium.yaml"
+    changes = ("SOLVER.IMS_PER_BATCH", "1", "SOLVER.MAX_ITER", "1", "TEST.EVAL_PERIOD", "1")
+    data = ("DATASETS.TEST", "('aquarium_v1_amodal_train',)", "OUTPUT_DIR", str(tmp_path))
+    with restored_loggers():
+        tool.main(tool.parse_arguments(["--config-file", str(path), *_SHORT_RUN, *changes, *data]))
+    folder = tmp_path / "inference" / "aquarium_v1_amodal_train"
+    records = json.loads((folder / "video_predictions.json").read_text())
+    kinds = ("segmentations", "amodal_segmentations")
+    found = {kind for kind in kinds for record in records if kind in record}
+    wanted = kinds[1] if name in _AMODAL_BASELINES else kinds[0]
+    assert found == {wanted}

@@ -10,7 +10,9 @@ import pytest
 
 from amodal2.utils.errors import CheckpointError
 from amodal2.utils.video_file import VideoFile
+from tests.conftest import REPOSITORY
 from tests.engine.toy import restored_loggers
+from tests.modeling.tiny import TINY_KEYS
 from tests.utils.sample_videos import make_video
 from tests.video.colour_model import ColourModel
 
@@ -169,6 +171,30 @@ def test_main_absent_config_file_is_reported(demo, tmp_path, capsys):
     status, _ = demo(tmp_path / "a.mp4", config_file=tmp_path / "absent.yaml")
     assert status == 1
     assert "absent.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        *((name, "segmentations") for name in ("vita", "genvis_online", "minvis")),
+        *((name, "amodal_segmentations") for name in ("mask2former_amodal", "genvis_amodal")),
+    ],
+)
+def test_main_baseline_writes_the_kind_that_it_predicts(tmp_path, name, key):
+    config = REPOSITORY / "configs" / "baselines" / "quick" / f"{name}_aquarium.yaml"
+    make_video(tmp_path / "a.mp4", 4)
+    output = tmp_path / "out"
+    arguments = ["--config-file", str(config), "--input", str(tmp_path / "a.mp4")]
+    arguments += ["--output", str(output), "--score-threshold", "0"]
+    keys = [*(str(value) for value in TINY_KEYS), "MODEL.SEM_SEG_HEAD.NUM_CLASSES", "6"]
+    with restored_loggers():
+        assert video_demo.main([*arguments, "--save", "overlay,json,masks", "--opts", *keys]) == 0
+    tracks = json.loads((output / "tracks.json").read_text())["annotations"]
+    assert tracks
+    assert all({k for k in track if k.endswith("segmentations")} == {key} for track in tracks)
+    kind = {"segmentations": "visible", "amodal_segmentations": "amodal"}[key]
+    assert {path.parent.name for path in (output / "masks").rglob("*.png")} == {kind}
 
 
 def test_main_unknown_save_is_refused(demo, tmp_path, capsys):

@@ -26,8 +26,9 @@ from amodal2.modeling.mask_classification.segmenter import (
     point_loss,
     segmenter_arguments,
 )
+from amodal2.modeling.mask_classification.slot_masks import BatchMasks
 from amodal2.modeling.mask_classification.targets import SampleBatch, VideoTarget
-from amodal2.modeling.mask_classification.transformer_decoder import MaskPrediction
+from amodal2.modeling.mask_classification.transformer_decoder import ProductPrediction
 from amodal2.structures.clip import ClipOutput
 
 
@@ -170,7 +171,7 @@ class A2VIS(VideoSegmenter):
         if classes is None or embeddings is None:
             raise ValueError("A2VIS: expected a vita_module with heads for AUX_CLIP_LOSS, got none")
         predictions = [
-            MaskPrediction(logits[0], torch.einsum("bnc,btchw->bnthw", embed[0], features))
+            ProductPrediction(logits[0], BatchMasks(embed[0], features))
             for logits, embed in zip(classes, embeddings, strict=True)
         ]
         clip_targets = []

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from amodal2.modeling.mask_classification.criterion import (
+    Masks,
     MaskTarget,
     Pairs,
     SetCriterion,
@@ -20,7 +21,8 @@ from amodal2.modeling.mask_classification.criterion import (
 )
 from amodal2.modeling.mask_classification.label_assignment import LabelAssignment
 from amodal2.modeling.mask_classification.object_association import ClipQueries
-from amodal2.modeling.mask_classification.transformer_decoder import MaskPrediction
+from amodal2.modeling.mask_classification.slot_masks import BatchMasks
+from amodal2.modeling.mask_classification.transformer_decoder import ProductPrediction
 
 FramePairs = list[list[list[Pairs]]]
 """Pairs of frame queries and numbers of objects: of every layer L, video B and frame T."""
@@ -71,7 +73,7 @@ class ClipCriterion(SetCriterion):
         steps = []
         for d, prediction in enumerate(predictions):
 
-            def assign(i: int, logits: Tensor, masks: Tensor, d: int = d) -> Pairs:
+            def assign(i: int, logits: Tensor, masks: Masks, d: int = d) -> Pairs:
                 if assignments is None:
                     return self.match(logits, masks, repeated[i], present[i])
                 return assignments[d][i].update(
@@ -92,17 +94,14 @@ class ClipCriterion(SetCriterion):
         """Return how many object decoder layers have losses."""
         return decoder_layers if self.deep_supervision else 1
 
-    def _predictions(self, queries: ClipQueries, features: Tensor) -> list[MaskPrediction]:
+    def _predictions(self, queries: ClipQueries, features: Tensor) -> list[ProductPrediction]:
         """Predictions of the supervised decoder layers, L*B as one batch."""
         classes, embeddings = queries.class_logits, queries.mask_embed
         assert classes is not None, "the association has its heads"
         assert embeddings is not None, "the association has its heads"
         first = len(classes) - self.supervised_layers(len(classes))
         return [
-            MaskPrediction(
-                logits.flatten(0, 1),
-                torch.einsum("lbnc,btchw->lbnthw", embed, features).flatten(0, 1),
-            )
+            ProductPrediction(logits.flatten(0, 1), BatchMasks(embed.flatten(0, 1), features))
             for logits, embed in zip(classes[first:], embeddings[first:], strict=True)
         ]
 

@@ -17,7 +17,11 @@ from torch import Tensor, nn
 
 from amodal2.modeling.mask_classification.matcher import MaskTerm, match_slots
 from amodal2.modeling.mask_classification.points import sample_points, uncertain_points
-from amodal2.modeling.mask_classification.transformer_decoder import MaskPrediction
+from amodal2.modeling.mask_classification.slot_masks import BatchMasks, SlotMasks
+from amodal2.modeling.mask_classification.transformer_decoder import (
+    MaskPrediction,
+    ProductPrediction,
+)
 
 
 @dataclass
@@ -40,8 +44,14 @@ class MaskTarget:
 Pairs = tuple[Tensor, Tensor]
 """Slots and the objects that they are assigned to, both Tensor[M] of int64."""
 
-Assign = Callable[[int, Tensor, Tensor], Pairs]
-"""Maps the number of an image, its class logits [Q, K+1] and mask logits [Q, T, h, w] to pairs."""
+Predictions = Sequence[MaskPrediction] | Sequence[ProductPrediction]
+"""One per decoder step, the final one last."""
+
+Masks = Tensor | SlotMasks
+"""Mask logits [Q, T, h, w] of one image or clip."""
+
+Assign = Callable[[int, Tensor, Masks], Pairs]
+"""Maps the number of an image, its class logits [Q, K+1] and its mask logits to pairs."""
 
 
 def mean_over_ranks(value: Tensor) -> Tensor:
@@ -215,9 +225,7 @@ class SetCriterion(nn.Module):
 
     empty_weight: Tensor
 
-    def forward(
-        self, predictions: list[MaskPrediction], targets: list[MaskTarget]
-    ) -> dict[str, Tensor]:
+    def forward(self, predictions: Predictions, targets: list[MaskTarget]) -> dict[str, Tensor]:
         """Compute weighted losses.
 
         Args:
@@ -231,7 +239,7 @@ class SetCriterion(nn.Module):
         return self.losses_and_pairs(predictions, targets)[0]
 
     def losses_and_pairs(
-        self, predictions: list[MaskPrediction], targets: list[MaskTarget]
+        self, predictions: Predictions, targets: list[MaskTarget]
     ) -> tuple[dict[str, Tensor], list[list[Pairs]]]:
         """Compute weighted losses, and tell which slots were matched to which objects.
 
@@ -251,7 +259,7 @@ class SetCriterion(nn.Module):
     def match(
         self,
         class_logits: Tensor,
-        masks: Tensor,
+        masks: Masks,
         target: MaskTarget,
         chosen: Tensor | None = None,
         blocked: Tensor | None = None,
@@ -260,7 +268,7 @@ class SetCriterion(nn.Module):
 
         Args:
             class_logits (Tensor[Q, K+1]): class predictions.
-            masks (Tensor[Q, T, h, w]): mask predictions.
+            masks (Tensor[Q, T, h, w] or SlotMasks): mask predictions.
             target: the objects.
             chosen (Tensor[N]): optional bool, the objects that are assigned.
             blocked (Tensor[Q]): optional bool, slots that may not be assigned.
@@ -285,7 +293,7 @@ class SetCriterion(nn.Module):
 
     def score(
         self,
-        prediction: MaskPrediction,
+        prediction: MaskPrediction | ProductPrediction,
         targets: list[MaskTarget],
         count: Tensor,
         assign: Assign | None = None,
@@ -303,11 +311,16 @@ class SetCriterion(nn.Module):
         """
         logits = prediction.class_logits
         labels = torch.full(logits.shape[:2], logits.shape[-1] - 1, device=logits.device)
-        bce = dice = prediction.mask_logits.sum() * 0.0
+        everything = prediction.mask_logits
+        if isinstance(everything, BatchMasks):
+            bce = dice = everything.zero()
+        else:
+            bce = dice = everything.sum() * 0.0
         every = []
         for i, target in enumerate(targets):
-            masks = prediction.mask_logits[i]
-            masks = masks[:, None] if masks.dim() == 3 else masks
+            masks = everything[i]
+            if isinstance(masks, Tensor) and masks.dim() == 3:
+                masks = masks[:, None]
             if assign is None:
                 pairs = self.match(logits[i], masks, target)
             else:

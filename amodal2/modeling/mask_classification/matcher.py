@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from amodal2.modeling.mask_classification.points import sample_points, uniform_points
+from amodal2.modeling.mask_classification.slot_masks import SlotMasks
 from amodal2.utils.logging import get_logger, warn_once
 
 _UNUSABLE = 1e6
@@ -21,13 +22,13 @@ class MaskTerm:
     """One kind of mask in matching and loss.
 
     Attributes:
-        logits (Tensor[Q, T, h, w]): predictions.
+        logits (Tensor[Q, T, h, w] or SlotMasks): predictions.
         targets (Tensor[N, T, H, W]): bool masks on the padded frames.
         bce_weight: weight of the binary cross entropy.
         dice_weight: weight of the dice term.
     """
 
-    logits: Tensor
+    logits: Tensor | SlotMasks
     targets: Tensor
     bce_weight: float
     dice_weight: float
@@ -66,7 +67,7 @@ def match_slots(
     if labels.numel() == 0:
         empty = torch.zeros(0, dtype=torch.int64)
         return empty, empty
-    cost = torch.zeros(terms[0].logits.shape[0], labels.numel(), device=labels.device)
+    cost = torch.zeros(len(terms[0].logits), labels.numel(), device=labels.device)
     if class_logits is not None:
         cost = cost - class_weight * class_logits.float().softmax(-1)[:, labels]
     points = uniform_points(1, num_points, generator, labels.device)
@@ -90,8 +91,8 @@ def match_slots(
 
 
 def _mask_cost(term: MaskTerm, points: Tensor) -> Tensor:
-    logits = _at_points(term.logits.float(), points)
-    targets = _at_points(term.targets.float(), points)
+    logits = _at_points(term.logits, points)
+    targets = _at_points(term.targets, points)
     count = logits.shape[1]
     with torch.autocast(logits.device.type, enabled=False):
         cost = torch.zeros(logits.shape[0], targets.shape[0], device=logits.device)
@@ -107,7 +108,9 @@ def _mask_cost(term: MaskTerm, points: Tensor) -> Tensor:
     return cost
 
 
-def _at_points(maps: Tensor, points: Tensor) -> Tensor:
+def _at_points(maps: Tensor | SlotMasks, points: Tensor) -> Tensor:
     """Sample [X, T, h, w] at the same points of every frame: [X, T*P]."""
-    flat = maps.flatten(0, 1)[None]
+    if isinstance(maps, SlotMasks):
+        return maps.at_points(points)
+    flat = maps.float().flatten(0, 1)[None]
     return sample_points(flat, points)[0].unflatten(0, maps.shape[:2]).flatten(1)

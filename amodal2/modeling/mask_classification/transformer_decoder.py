@@ -8,6 +8,7 @@ from fvcore.nn import weight_init
 from torch import Tensor, nn
 
 from amodal2.layers import MLP, CrossAttentionLayer, FFNLayer, SelfAttentionLayer, sine_position_2d
+from amodal2.modeling.mask_classification.slot_masks import BatchMasks
 
 
 @dataclass
@@ -21,6 +22,19 @@ class MaskPrediction:
 
     class_logits: Tensor
     mask_logits: Tensor
+
+
+@dataclass
+class ProductPrediction:
+    """Class logits of one set of clip queries, and masks that are not computed yet.
+
+    Attributes:
+        class_logits (Tensor[B, N, K+1]): the last class is "no object".
+        mask_logits (BatchMasks): of clips, at stride 4.
+    """
+
+    class_logits: Tensor
+    mask_logits: BatchMasks
 
 
 @dataclass

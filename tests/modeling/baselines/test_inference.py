@@ -148,3 +148,21 @@ def test_evaluator_reports_the_predicted_kind_alone(case: str, kind: str) -> Non
     assert set(report.rows) == {kind}
     assert set(report.tracking) == {kind}
     assert report.rows[kind].percent()["AP"] > 0
+
+
+@pytest.mark.parametrize("case", ["vita", "mask2former_vis"])
+def test_offline_model_keeps_no_mask_features_in_memory(case: str) -> None:
+    model = build(case).eval()
+    frames, state = make_sample(0)["frames"], model.start()
+    for start in range(4):
+        _, state = model.forward_clip(frames[start : start + 1], state)
+    if case == "vita":
+        held = state.queries
+        assert sum(x.numel() for x in held) == 4 * 6 * 32  # T * fQ * C
+        file = state.features
+    else:
+        held = [x for keys in state.waiting.keys for x in (*keys.memories, *keys.small_features)]
+        assert max(x.shape[2] for x in held) == 8 * 12  # stride 8 at most
+        file = state.waiting.features
+    assert [tuple(x.shape) for x in file.read()] == [(1, 32, 16, 24)] * 4
+    file.close()
