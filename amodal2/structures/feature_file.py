@@ -34,7 +34,7 @@ class FeatureFile:
         """
         host = features.detach().cpu().contiguous()
         self._file.seek(0, 2)
-        self._file.write(memoryview(host.flatten().view(torch.uint8).numpy()))
+        self._file.write(host.flatten().view(torch.uint8).numpy().data)
         self._entries.append((features.shape, features.dtype, features.device))
 
     def read(self) -> Iterator[Tensor]:
@@ -47,7 +47,7 @@ class FeatureFile:
         for shape, dtype, device in self._entries:
             buffer = torch.empty(shape.numel() * dtype.itemsize, dtype=torch.uint8)
             self._file.seek(offset)
-            count = self._file.readinto(memoryview(buffer.numpy()))
+            count = self._file.readinto(buffer.numpy().data)
             assert count == len(buffer), "the file holds what was written"
             offset += count
             yield buffer.view(dtype).view(shape).to(device)

@@ -52,7 +52,7 @@ class Mask2FormerVISState:
 class Mask2FormerVIS(Baseline):
     """Mask2Former with keys of all frames, a 3-D position code and one class per query.
 
-    Over a whole video the decoder needs its keys in memory, about 43 bytes per input pixel with 256
+    Over a whole video the decoder needs its keys in memory, about 42 bytes per input pixel with 256
     channels in float32; the mask features wait in a temporary file.
 
     Args:

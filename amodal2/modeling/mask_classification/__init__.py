@@ -4,7 +4,7 @@
 |---|---|---|---|
 | Mask2Former 3.2.2 | pixel_decoder.py | MSDeformAttnPixelDecoder | sem_seg_head.pixel_decoder |
 | Mask2Former 3.2 | transformer_decoder.py | (see the file) | sem_seg_head.predictor |
-| Mask2Former 3.3 | matcher.py, criterion.py, points.py | SetCriterion | criterion |
+| Mask2Former 3.3 | matcher.py, criterion.py, points.py, slot_masks.py | SetCriterion | criterion |
 | VITA 3.2-3.3 | object_association.py | ObjectAssociation | vita_module |
 | VITA 3.4 | clip_criterion.py | ClipCriterion | vita_criterion, genvis_criterion |
 | GenVIS 3.2 | label_assignment.py | LabelAssignment | |

@@ -1,5 +1,6 @@
 """Training of the baselines: gradients, loss names, targets, batches."""
 
+import copy
 import json
 import os
 import subprocess
@@ -121,6 +122,19 @@ def test_vita_fixed_detector_neither_trains_nor_moves() -> None:
 def test_baseline_wrong_setting_is_named(case: str, changes: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build(case, *changes)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", ["vita", "genvis_unfrozen", "mask2former_amodal"])
+def test_baseline_training_step_on_cuda_equals_cpu(
+    monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    model = build(case)
+    found = copy.deepcopy(model).cuda()([make_sample(0)])
+    for name, loss in model([make_sample(0)]).items():
+        torch.testing.assert_close(found[name].cpu(), loss, atol=1e-3, rtol=1e-3, msg=name)
 
 
 @pytest.mark.slow
