@@ -2,19 +2,23 @@
 """Find the objects of videos with their hidden parts, and draw them.
 
 Each input (a video file, a folder of images, or a pattern of them) gives overlay.mp4 and
-tracks.json: in OUTPUT itself for one input, in OUTPUT/<name> for several.
+tracks.json: in OUTPUT itself for one input, in OUTPUT/<name> for several. A camera or stream is
+tracked until it ends or Ctrl-C is pressed, and gives overlay.mp4 and tracks.jsonl.
 
 Examples:
     python tools/video_demo.py --config-file configs/a2vis/quick/a2vis_aquarium.yaml \\
         --input clip.mp4 --output out
     python tools/video_demo.py --config-file CONFIG --input "videos/*.mp4" frames/ --output out \\
-        --save overlay,json,masks,sidebyside --score-threshold 0.3 --opts MODEL.DEVICE cpu
+        --save overlay,json,masks,sidebyside,coco,ytvis --score 0.3 --opts MODEL.DEVICE cpu
+    python tools/video_demo.py --config-file CONFIG --input camera:0 --output out --classes fish,ray
+    python tools/video_demo.py --config-file CONFIG --input rtsp://host/stream --output out
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -27,9 +31,10 @@ from amodal2.data.datasets import dataset_categories
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.logging import get_logger, setup_logging
-from amodal2.video.predictor import PredictorSettings, StreamingModel
-from amodal2.video.reader import find_inputs
+from amodal2.video.reader import LiveInput, VideoInput, find_inputs
 from amodal2.video.run import SAVEABLE, process_video
+from amodal2.video.run_live import LIVE_SAVEABLE, process_stream
+from amodal2.video.streaming import PredictorSettings, StreamingModel
 
 logger = get_logger("amodal2.video_demo")
 
@@ -41,7 +46,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--config-file", required=True, metavar="FILE", help="yaml file")
     parser.add_argument(
-        "--input", required=True, nargs="+", metavar="PATH", help="video files, folders, patterns"
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="video files, folders, patterns, camera:NUMBER, or URLs of streams (rtsp://...)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument(
@@ -49,10 +58,29 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=parse_save,
         default="overlay,json",
         metavar="LIST",
-        help=f"of {','.join(sorted(SAVEABLE))}, separated by commas (default: overlay,json)",
+        help=f"of {','.join(sorted(SAVEABLE))}, separated by commas (default: overlay,json); "
+        f"streams: of {','.join(sorted(LIVE_SAVEABLE))}",
     )
     parser.add_argument(
-        "--score-threshold", type=float, default=0.5, help="lowest score of a track (default: 0.5)"
+        "--classes",
+        type=lambda text: text.split(","),
+        metavar="NAMES",
+        help="only these classes, separated by commas (default: all)",
+    )
+    parser.add_argument(
+        "--score",
+        "--score-threshold",
+        dest="score",
+        type=float,
+        default=0.5,
+        help="lowest score of a track (default: 0.5)",
+    )
+    parser.add_argument(
+        "--max-gone",
+        type=int,
+        metavar="FRAMES",
+        help="frames for which an object without any mask keeps its id (default: for ever; "
+        "streams: five seconds)",
     )
     parser.add_argument(
         "--fps", type=float, default=25.0, help="frames per second of image folders (default: 25)"
@@ -83,6 +111,53 @@ def load_model(args: argparse.Namespace) -> tuple[CfgNode, StreamingModel]:
     return cfg, model_zoo.load_model(cfg)
 
 
+def chosen_classes(wanted: list[str] | None, names: Mapping[int, str]) -> frozenset[int] | None:
+    """Return the category ids of the classes that the user names; None stands for all."""
+    if wanted is None:
+        return None
+    unknown = sorted(set(wanted) - set(names.values()))
+    if unknown:
+        known = ", ".join(names.values())
+        raise ValueError(f"--classes: expected some of {known}, got {', '.join(unknown)}")
+    return frozenset(key for key, name in names.items() if name in wanted)
+
+
+def make_settings(
+    args: argparse.Namespace, cfg: CfgNode, names: Mapping[int, str]
+) -> PredictorSettings:
+    """Translate command line and config."""
+    return PredictorSettings(
+        short_edge=cfg.INPUT.MIN_SIZE_TEST,
+        longest_edge=cfg.INPUT.MAX_SIZE_TEST,
+        top_k=cfg.TEST.AMODAL.TOPK,
+        score_threshold=args.score,
+        min_visible_px=cfg.TEST.AMODAL.MIN_VISIBLE_PX,
+        union_visible=cfg.TEST.AMODAL.UNION_VISIBLE,
+        mask_quality=cfg.TEST.AMODAL.MASK_QUALITY,
+        max_gone_frames=args.max_gone,
+        category_ids=list(names),
+        classes=chosen_classes(args.classes, names),
+        spool_dir=args.output,
+    )
+
+
+def process(
+    video: VideoInput | LiveInput,
+    model: StreamingModel,
+    settings: PredictorSettings,
+    names: Mapping[int, str],
+    args: argparse.Namespace,
+    folder: Path,
+) -> None:
+    """Work on one input."""
+    common = {"save": args.save, "progress": show_bar}
+    if isinstance(video, LiveInput):
+        with video.open() as stream:
+            process_stream(stream, model, settings, folder, names, **common)
+    else:
+        process_video(video, model, settings, folder, names, fps=args.fps, **common)
+
+
 def show_bar(title: str, total: int | None) -> tqdm:
     """Return a progress bar with frames per second."""
     return tqdm(desc=title, total=total, unit=" frames", dynamic_ncols=True)
@@ -102,29 +177,18 @@ def main(argv: list[str] | None = None) -> int:
         cfg, model = load_model(args)
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         names = dataset_categories(dataset, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        settings = make_settings(args, cfg, names)
         args.output.mkdir(parents=True, exist_ok=True)
     except (CheckpointError, OSError, KeyError, ValueError, AssertionError) as e:
         logger.error("%s: %s", type(e).__name__, e)
         return 1
-    settings = PredictorSettings(
-        short_edge=cfg.INPUT.MIN_SIZE_TEST,
-        longest_edge=cfg.INPUT.MAX_SIZE_TEST,
-        top_k=cfg.TEST.AMODAL.TOPK,
-        score_threshold=args.score_threshold,
-        min_visible_px=cfg.TEST.AMODAL.MIN_VISIBLE_PX,
-        union_visible=cfg.TEST.AMODAL.UNION_VISIBLE,
-        mask_quality=cfg.TEST.AMODAL.MASK_QUALITY,
-        category_ids=list(names),
-        spool_dir=args.output,
-    )
     for video in inputs:
         folder = args.output if len(inputs) == 1 and not problems else args.output / video.name
-        outputs = {"save": args.save, "fps": args.fps, "progress": show_bar}
         try:
             with logging_redirect_tqdm([package_logger]):
-                process_video(video, model, settings, folder, names, **outputs)
+                process(video, model, settings, names, args, folder)
             logger.info("%s: done, results in %s", video.name, folder)
-        except (VideoError, OSError) as e:
+        except (VideoError, OSError, ValueError) as e:
             logger.error("%s: %s", video.name, e)
             failed += 1
     return 1 if failed else 0

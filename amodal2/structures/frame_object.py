@@ -24,3 +24,17 @@ class FrameObject:
     score: float
     visible: RLE | None
     amodal: RLE | None
+
+
+@dataclass
+class TrackedFrame:
+    """What a stream hands out for one frame.
+
+    Attributes:
+        index (int): number of the frame in the video, from 0.
+        objects (list[FrameObject]): the tracks that have a mask in it, with the scores of the
+            moment, highest first.
+    """
+
+    index: int
+    objects: list[FrameObject]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import tempfile
 from array import array
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 _ENTRY = np.dtype([("frame", "<u4"), ("slot", "<u4"), ("kind", "<u4"), ("bytes", "<u4")])
 
@@ -67,21 +69,24 @@ class MaskFile:
         self._stops.append(self.length)
 
     def clips(
-        self, slots: Collection[int], kinds: Collection[int]
+        self, slots: Collection[int], kinds: Collection[int], start: int = 0
     ) -> Iterator[tuple[range, list[StoredMask]]]:
         """Read clip by clip; several readers may run at once.
 
         Args:
             slots (Collection[int]): slots whose masks are wanted.
             kinds (Collection[int]): kinds that are wanted.
+            start (int): clips that end before this frame are left out.
 
         Yields:
             tuple[range, list[StoredMask]]: the frames of the clip and the wanted masks in them.
         """
         slot_list = np.array(sorted(slots), np.uint32)
         kind_list = np.array(sorted(kinds), np.uint32)
-        offset = first = 0
-        for end, stop in zip(self._ends, self._stops, strict=True):
+        skipped = bisect_right(self._stops, start)
+        offset = self._ends[skipped - 1] if skipped else 0
+        first = self._stops[skipped - 1] if skipped else 0
+        for end, stop in zip(self._ends[skipped:], self._stops[skipped:], strict=True):
             self._file.seek(offset)
             block = self._file.read(end - offset)
             table = np.frombuffer(block, _ENTRY, int.from_bytes(block[:4], "little"), offset=4)
@@ -94,6 +99,29 @@ class MaskFile:
                 masks.append(StoredMask(frame, slot, kind, text))
             yield range(first, stop), masks
             offset, first = end, stop
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole content as tensors; it takes as much memory as the file has bytes."""
+        self._file.seek(0)
+        content = bytearray(self._file.read(self._ends[-1] if self._ends else 0))
+        return {
+            "content": torch.frombuffer(content, dtype=torch.uint8) if content else None,
+            "ends": self._ends.tolist(),
+            "stops": self._stops.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replace the content.
+
+        Args:
+            state (dict): from :meth:`state_dict`.
+        """
+        self._ends, self._stops = array("q", state["ends"]), array("q", state["stops"])
+        self.length = self._stops[-1] if self._stops else 0
+        self._file.seek(0)
+        self._file.truncate()
+        if state["content"] is not None:
+            self._file.write(state["content"].cpu().numpy().data)
 
     def close(self) -> None:
         """Delete the file."""

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import warnings
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing import connection, parent_process
 from typing import Any
 
 import torch
@@ -42,7 +44,8 @@ def launch(
 
     Under torchrun (``RANK``, ``WORLD_SIZE`` and ``LOCAL_RANK`` are set) this process becomes one of
     the job and the other arguments about processes are ignored. Otherwise the processes of this
-    machine are started; a single one runs in place.
+    machine are started; a single one runs in place. Started ones end when this process does,
+    however it ends.
 
     Args:
         main: picklable function.
@@ -154,6 +157,7 @@ def _worker(
     args: tuple[Any, ...],
 ) -> None:
     """Entry point of a started process."""
+    threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
     join_process_group(
         rank=machine_rank * local_size + local_rank,
         local_rank=local_rank,
@@ -166,6 +170,18 @@ def _worker(
         main(*args)
     finally:
         leave_process_group()
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent is gone, then end this process at once.
+
+    torch asks Linux to send SIGINT then, which jobs in the background of a shell ignore and which
+    does not reach a process that waits in a collective operation.
+    """
+    parent = parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _check_gpus(device: str, processes: int) -> None:

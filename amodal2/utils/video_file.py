@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -44,7 +45,7 @@ class VideoFile(FrameSource):
         self._keys: list[int] = []
         with _open(self.name) as container:
             stream = _stream(container)
-            first = next(_decode(container, self.name), None)
+            first = next(decode_frames(container, self.name), None)
             if first is None:
                 raise VideoError(f"VideoFile: expected a video, got no decodable frame in {path}")
             self._coded_size = (first.width, first.height)
@@ -72,7 +73,7 @@ class VideoFile(FrameSource):
         step = max(1, round(1 / self.fps / self.time_base))
         last: int | None = None
         with _open(self.name, threads=True) as container:
-            for raw in _decode(container, self.name):
+            for raw in decode_frames(container, self.name):
                 stamp = raw.pts if self._stamped else None
                 if stamp is None or (last is not None and stamp <= last):
                     stamp = 0 if last is None else last + step
@@ -176,7 +177,7 @@ class _Cursor:
                 self._container.seek(stamps[start], stream=_stream(self._container))
             except av.error.FFmpegError:  # not seekable: decode from the beginning
                 self.next_index = 0
-        self._frames = _decode(self._container, name)
+        self._frames = decode_frames(self._container, name)
 
     def advance(self, index: int) -> av.VideoFrame | None:
         """Return frame ``index``, or None if the decoder is past it or at the end."""
@@ -197,7 +198,8 @@ class _Cursor:
 
 def _open(name: str, threads: bool = False) -> av.container.InputContainer:
     try:
-        container = av.open(name, metadata_errors="replace")
+        # The whole path, since FFmpeg takes what precedes a colon for a protocol.
+        container = av.open(os.path.abspath(name), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as e:
         raise VideoError(f"VideoFile: expected a readable video, got {name}: {_reason(e)}") from e
     if not container.streams.video:
@@ -233,8 +235,16 @@ def _packets(container: av.container.InputContainer, name: str) -> Iterator[av.P
         warn_once(logger, f"{name}: reading stopped at damaged data ({_reason(e)})")
 
 
-def _decode(container: av.container.InputContainer, name: str) -> Iterator[av.VideoFrame]:
-    """Yield the frames that can be decoded, in the order of display."""
+def decode_frames(container: av.container.InputContainer, name: str) -> Iterator[av.VideoFrame]:
+    """Decode the main video stream; what is damaged is left out with a logged warning.
+
+    Args:
+        container (InputContainer): at the place to begin with.
+        name (str): for the messages.
+
+    Yields:
+        VideoFrame: the frames that can be decoded, in the order of display.
+    """
     failures = 0
     for packet in _packets(container, name):
         try:

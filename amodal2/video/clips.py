@@ -58,6 +58,22 @@ class ClipBuffer:
         self._frames = []
         return clip
 
+    def waiting(self) -> Tensor | None:
+        """Return copies of the frames that wait.
+
+        Returns:
+            Tensor[T, H', W', 3] | None: uint8 RGB; None if no frame waits.
+        """
+        return torch.from_numpy(np.stack(self._frames)) if self._frames else None
+
+    def restore(self, frames: Tensor | None) -> None:
+        """Let other frames wait.
+
+        Args:
+            frames (Tensor[T, H', W', 3] | None): what :meth:`waiting` returned.
+        """
+        self._frames = [] if frames is None else list(frames.cpu().numpy().copy())
+
 
 def frames_to_tensor(frames: Sequence[Frame]) -> Tensor:
     """Stack frames for the network.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from amodal2.utils.frames import (
     natural_key,
     open_frames,
 )
+from amodal2.utils.live_stream import LiveStream, public_name, scheme_of
 
 
 @dataclass(frozen=True)
@@ -48,22 +50,50 @@ class VideoInput:
         return open_frames(list(self.images) or self.path, fps=fps)
 
 
-def find_inputs(patterns: Sequence[str]) -> tuple[list[VideoInput], list[str]]:
-    """Find the videos that files, folders and glob patterns name.
+@dataclass(frozen=True)
+class LiveInput:
+    """A camera or stream to work on.
+
+    Attributes:
+        name (str): unique among the inputs; fit for a folder name.
+        address (str): what ``LiveStream`` opens.
+    """
+
+    name: str
+    address: str
+
+    def open(self) -> LiveStream:
+        """Open the stream.
+
+        Returns:
+            LiveStream: with its first frame.
+
+        Raises:
+            VideoError: if it cannot be read.
+        """
+        return LiveStream(self.address)
+
+
+def find_inputs(patterns: Sequence[str]) -> tuple[list[VideoInput | LiveInput], list[str]]:
+    """Find the videos that files, folders, glob patterns and addresses name.
 
     A folder of images is one video; a folder without images stands for the videos in it. Image
-    files of the same folder, named one by one or by a pattern, are the frames of one video.
+    files of the same folder, named one by one or by a pattern, are the frames of one video. What is
+    no file and begins like ``camera:`` or ``rtsp:`` is the address of a stream.
 
     Args:
-        patterns (Sequence[str]): paths or patterns; ``**`` descends into folders.
+        patterns (Sequence[str]): paths, patterns or addresses; ``**`` descends into folders.
 
     Returns:
-        tuple[list[VideoInput], list[str]]: the videos without repetition, and a message for each
-        pattern that names none.
+        tuple[list[VideoInput | LiveInput], list[str]]: the videos without repetition, and a message
+        for each pattern that names none.
     """
-    videos: dict[Path, list[Path]] = {}  # to its images
+    videos: dict[Path | str, list[Path]] = {}  # to its images; addresses are text
     problems: list[str] = []
     for pattern in patterns:
+        if scheme_of(pattern) and not Path(pattern).exists():
+            videos.setdefault(pattern, [])
+            continue
         try:
             for path in _expand(pattern):
                 if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -74,12 +104,19 @@ def find_inputs(patterns: Sequence[str]) -> tuple[list[VideoInput], list[str]]:
                     videos.setdefault(path, [])
         except VideoError as e:
             problems.append(str(e))
-    names = _unique_names(list(videos))
+    names = _unique_names([Path(_label(key)) for key in videos])
     inputs = [
-        VideoInput(name, path, tuple(images))
-        for name, (path, images) in zip(names, videos.items(), strict=True)
+        LiveInput(name, key) if isinstance(key, str) else VideoInput(name, key, tuple(images))
+        for name, (key, images) in zip(names, videos.items(), strict=True)
     ]
     return inputs, problems
+
+
+def _label(key: Path | str) -> Path | str:
+    """Turn an address into the name of a file."""
+    if isinstance(key, Path):
+        return key
+    return re.sub(r"[^\w.-]+", "_", public_name(key)).strip("_.")
 
 
 def _expand(pattern: str) -> Iterator[Path]:

@@ -10,11 +10,14 @@ from typing import Protocol
 
 from amodal2.utils.frames import folder_name
 from amodal2.utils.logging import get_logger
+from amodal2.video.exports import write_coco, write_ytvis
 from amodal2.video.pictures import PICTURES, write_pictures
-from amodal2.video.predictor import PredictorSettings, StreamingModel, predict_video
+from amodal2.video.predictor import predict_video
 from amodal2.video.reader import VideoInput
+from amodal2.video.streaming import PredictorSettings, StreamingModel
+from amodal2.video.tracks import Tracks
 
-SAVEABLE = PICTURES | {"json"}
+SAVEABLE = PICTURES | {"json", "coco", "ytvis"}
 """What :func:`process_video` can write."""
 
 logger = get_logger(__name__)
@@ -48,7 +51,8 @@ def process_video(
         video (VideoInput): the video.
         model (StreamingModel): in evaluation mode.
         settings (PredictorSettings): how frames become tracks.
-        folder (str | Path): where ``tracks.json`` and the pictures go.
+        folder (str | Path): where ``tracks.json``, ``coco.json`` with ``coco_results.json``,
+            ``ytvis.json`` and the pictures go.
         category_names (Mapping[int, str]): name of each category id.
         save (Collection[str]): a part of ``SAVEABLE``.
         fps (float): frames per second assumed for images.
@@ -80,6 +84,7 @@ def process_video(
                     category_names=category_names,
                     fps=source.fps,
                 )
+            _export(video, tracks, folder, category_names, save)
             pictures = PICTURES.intersection(save)
             if pictures:
                 with progress(f"{video.name}: drawing", tracks.length) as bar:
@@ -93,3 +98,25 @@ def process_video(
                 100 * (end - tracked) / (end - begin),
             )
             return len(tracks)
+
+
+def _export(
+    video: VideoInput,
+    tracks: Tracks,
+    folder: Path,
+    category_names: Mapping[int, str],
+    save: Collection[str],
+) -> None:
+    """Write the layouts of other tools; frames keep the names of their files."""
+    files = [f"{image.parent.resolve().name}/{image.name}" for image in video.images]
+    files = files[: tracks.length]
+    if "coco" in save:
+        write_coco(tracks, folder, name=video.name, category_names=category_names, file_names=files)
+    if "ytvis" in save:
+        write_ytvis(
+            tracks,
+            folder / "ytvis.json",
+            file_name=video.path.name,
+            category_names=category_names,
+            file_names=files,
+        )

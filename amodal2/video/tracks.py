@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from amodal2.structures.frame_object import FrameObject
-from amodal2.structures.rle import rle_box
+from amodal2.structures.rle import RLE, rle_box
+from amodal2.structures.slot_lives import Kind
 from amodal2.structures.track import Track, VideoPrediction
-from amodal2.structures.tube_spool import Kind, TubeSpool, TubeTrack
+from amodal2.structures.tube_spool import TubeSpool
+from amodal2.structures.tube_track import TubeTrack
 from amodal2.utils.files import atomic_write
 
 _KEYS: tuple[tuple[Kind, str, str], ...] = (
@@ -62,6 +64,18 @@ class Tracks(Sequence[TubeTrack]):
         """
         return self._spool.iter_frames(self._chosen)
 
+    def masks(self, track: TubeTrack, kind: Kind) -> Iterator[RLE | None]:
+        """Yield one track's masks of one kind.
+
+        Args:
+            track (TubeTrack): one of the tracks.
+            kind (str): "visible" or "amodal".
+
+        Yields:
+            RLE | None: one per frame; None where the mask is empty.
+        """
+        return self._spool.iter_tube(track, kind)
+
     def to_prediction(self, video_id: int) -> VideoPrediction:
         """Load all masks into memory.
 
@@ -76,8 +90,8 @@ class Tracks(Sequence[TubeTrack]):
                 id=track.id,
                 category_id=track.category_id,
                 score=track.score,
-                visible=list(self._spool.iter_tube(track, "visible")) if self.has_visible else None,
-                amodal=list(self._spool.iter_tube(track, "amodal")) if self.has_amodal else None,
+                visible=list(self.masks(track, "visible")) if self.has_visible else None,
+                amodal=list(self.masks(track, "amodal")) if self.has_amodal else None,
                 amodal_score=track.amodal_score,
             )
             for track in self._chosen
@@ -154,7 +168,7 @@ class Tracks(Sequence[TubeTrack]):
                 continue
             boxes = array("i")
             file.write(f', "{mask_key}": [')
-            for frame, rle in enumerate(self._spool.iter_tube(track, kind)):
+            for frame, rle in enumerate(self.masks(track, kind)):
                 boxes.extend((0, 0, 0, 0) if rle is None else rle_box(rle))
                 file.write(f"{', ' if frame else ''}{json.dumps(rle)}")
             file.write(f'], "{box_key}": [')

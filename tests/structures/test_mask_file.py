@@ -39,6 +39,23 @@ def test_clips_no_slot_still_gives_the_frames():
     ]
 
 
+def test_clips_from_a_frame_on_leave_out_the_clips_before():
+    file = filled()
+    for start, skipped in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (5, 3)):
+        assert list(file.clips({3, 5}, {0, 1}, start)) == list(file.clips({3, 5}, {0, 1}))[skipped:]
+
+
+def test_load_state_dict_replaces_the_content():
+    other = MaskFile()
+    other.append(7, FIRST * 9)
+    for file in (filled(), MaskFile()):
+        other.load_state_dict(file.state_dict())
+        other.append(1, LAST)
+        file.append(1, LAST)
+        assert list(other.clips({3, 5}, {0, 1})) == list(file.clips({3, 5}, {0, 1}))
+        assert other.length == file.length
+
+
 def test_append_after_reading_continues_the_file():
     file = filled()
     list(file.clips({3}, {0}))

@@ -51,6 +51,57 @@ def test_main_one_input_writes_into_the_output_folder(demo, tmp_path):
     assert {track["category_id"] for track in content["annotations"]} == {1, 3}
 
 
+@pytest.mark.parametrize("option", ["--score", "--score-threshold"])
+def test_main_classes_and_score_choose_tracks(demo, tmp_path, option):
+    make_video(tmp_path / "a.mp4", 4)
+    _, output = demo(tmp_path / "a.mp4", option, "0.3", "--classes", "class 2,class 3")
+    content = json.loads((output / "tracks.json").read_text())
+    assert [track["category_id"] for track in content["annotations"]] == [3]
+
+
+def test_main_unknown_class_is_reported(demo, tmp_path, capsys):
+    make_video(tmp_path / "a.mp4", 4)
+    status, output = demo(tmp_path / "a.mp4", "--classes", "class 1,whale")
+    assert (status, output.exists()) == (1, False)
+    assert "expected some of class 1, class 2, class 3, got whale" in capsys.readouterr().err
+
+
+def test_main_stream_writes_lines(demo, tmp_path):
+    make_video(tmp_path / "a.mp4", 4)
+    status, output = demo(f"file:{tmp_path / 'a.mp4'}", "--max-gone", "10")
+    assert (status, files(output)) == (0, ["overlay.mp4", "tracks.jsonl"])
+    assert len((output / "tracks.jsonl").read_text().splitlines()) == 5
+
+
+def test_main_absent_camera_is_reported(demo, capsys):
+    status, _ = demo("camera:99")
+    assert status == 1
+    assert "expected a readable stream, got camera:99" in capsys.readouterr().err
+
+
+def test_main_exports_lie_beside_the_tracks(demo, tmp_path):
+    make_video(tmp_path / "a.mp4", 4)
+    status, output = demo(tmp_path / "a.mp4", "--save", "coco,ytvis")
+    assert (status, files(output)) == (0, ["coco.json", "coco_results.json", "ytvis.json"])
+
+
+def test_main_video_of_one_frame_works(demo, tmp_path):
+    make_video(tmp_path / "a.mp4", 1)
+    status, output = demo(tmp_path / "a.mp4", "--score", "0.3")
+    assert status == 0
+    assert len(list(VideoFile(output / "overlay.mp4"))) == 1
+    assert json.loads((output / "tracks.json").read_text())["videos"][0]["length"] == 1
+
+
+def test_main_unknown_key_in_the_config_file_is_reported(demo, tmp_path, capsys):
+    make_video(tmp_path / "a.mp4", 1)
+    config = tmp_path / "other.yaml"
+    config.write_text("MODEL:\n  A2VIZ: 1\nVERSION: 2\n")
+    status, output = demo(tmp_path / "a.mp4", config_file=config)
+    assert (status, output.exists()) == (1, False)
+    assert "Non-existent config key: MODEL.A2VIZ" in capsys.readouterr().err
+
+
 def test_main_several_inputs_get_a_folder_each(demo, tmp_path):
     for name in ("a.mp4", "b.mp4"):
         make_video(tmp_path / name, 3)

@@ -77,3 +77,14 @@ def cut_tail(path: Path, keep: float) -> None:
 def close_to(a: np.ndarray, b: np.ndarray) -> bool:
     """Tell whether two pictures are the same up to coding losses."""
     return a.shape == b.shape and float(np.abs(a.astype(int) - b.astype(int)).mean()) < 6
+
+
+def make_video_of_two_sizes(path: Path) -> None:
+    """Write a raw H.264 stream of 5 frames of 48x64 and 5 of 32x40."""
+    data = b""
+    for number, (height, width) in enumerate(((48, 64), (32, 40))):
+        part = path.with_name(f"part{number}.h264")
+        make_video(part, 5, height, width, ticks=range(5 * number, 5 * number + 5), b_frames=0)
+        data += part.read_bytes()
+        part.unlink()
+    path.write_bytes(data)

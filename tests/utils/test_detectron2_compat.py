@@ -1,9 +1,12 @@
 """Start of processes without CUDA; import of Detectron2 without its warnings."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +55,56 @@ def test_launch_more_processes_than_gpus_raises(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(ValueError, match="expected 2 GPUs, one per process, got 1"):
         launch(print, 2, device="cuda")
+
+
+def sleep_on(folder: str) -> None:
+    """Tell the process id and hang, deaf to interrupts."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    (Path(folder) / str(os.getpid())).touch()
+    time.sleep(600)
+
+
+def is_running(pid: int) -> bool:
+    """Tell whether a process exists that is not just waiting to be collected."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_for(condition, seconds: float = 400) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.2)
+    return condition()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_launch_workers_end_when_their_parent_is_killed(tmp_path):
+    code = (
+        "from amodal2.utils.detectron2_compat import launch\n"
+        "from tests.utils.test_detectron2_compat import sleep_on\n"
+        f"if __name__ == '__main__': launch(sleep_on, 2, device='cpu', args=({str(tmp_path)!r},))"
+    )
+    script = tmp_path / "start.py"
+    script.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    parent = subprocess.Popen([sys.executable, script], env=environment)
+    pids = []
+    try:
+        assert wait_for(lambda: len(list(tmp_path.iterdir())) == 3)
+        pids = [int(path.name) for path in tmp_path.iterdir() if path != script]
+        assert all(map(is_running, pids))
+        parent.kill()
+        parent.wait()
+        assert wait_for(lambda: not any(map(is_running, pids)), 20)
+    finally:
+        parent.kill()
+        parent.wait()
+        for pid in filter(is_running, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def warnings_of_scripting(text: str) -> int:

@@ -10,7 +10,13 @@ import pytest
 
 from amodal2.utils.errors import VideoError
 from amodal2.utils.video_file import VideoFile
-from tests.utils.sample_videos import close_to, cut_tail, make_video, set_rotation
+from tests.utils.sample_videos import (
+    close_to,
+    cut_tail,
+    make_video,
+    make_video_of_two_sizes,
+    set_rotation,
+)
 
 UNEVEN = [0, 3, 4, 10, 11, 30, 31, 32, 40, 41]
 
@@ -24,6 +30,12 @@ def test_video_file_any_size_yields_its_frames(tmp_path, height, width):
     assert all(close_to(a, b) for a, b in zip(read, frames, strict=True))
     assert read[0].flags.c_contiguous
     assert read[0].flags.writeable
+
+
+def test_video_file_frames_that_change_size_are_resampled_to_the_first(tmp_path):
+    make_video_of_two_sizes(tmp_path / "a.h264")
+    frames = [frame for frame, _ in VideoFile(tmp_path / "a.h264")]
+    assert [frame.shape for frame in frames] == 10 * [(48, 64, 3)]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "mov", "ts"])

@@ -3,6 +3,7 @@
 
     python tests/video/measure_memory.py --config-file configs/a2vis/quick/a2vis_aquarium.yaml
     python tests/video/measure_memory.py --seconds 10 600      (a trivial model, minutes not hours)
+    python tests/video/measure_memory.py --seconds 1.2 120 --live      (the same file as a stream)
 
 Prints the peak resident memory of each run; fails if the last exceeds the first by over 5 %.
 """
@@ -24,9 +25,10 @@ import numpy as np
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
 
-from amodal2.video.predictor import PredictorSettings  # noqa: E402
-from amodal2.video.reader import find_inputs  # noqa: E402
+from amodal2.video.reader import LiveInput, find_inputs  # noqa: E402
 from amodal2.video.run import process_video  # noqa: E402
+from amodal2.video.run_live import process_stream  # noqa: E402
+from amodal2.video.streaming import PredictorSettings  # noqa: E402
 from amodal2.video.writer import VideoWriter  # noqa: E402
 from tests.utils.sample_videos import BLUE, GREEN, RED  # noqa: E402
 from tests.video.colour_model import CATEGORY_NAMES, ColourModel  # noqa: E402
@@ -48,20 +50,18 @@ def make_scene(path: Path, seconds: float) -> None:
 
 
 def run_colours(video: str, output: str) -> None:
-    """Run the demo's two passes with a model of colours in this process."""
+    """Run the demo with a model of colours in this process; ``file:`` names a stream."""
     (source,), _ = find_inputs([video])
     settings = PredictorSettings(
         short_edge=160, score_threshold=0.3, category_ids=list(CATEGORY_NAMES), spool_dir=output
     )
     bar = type("Bar", (), {"update": lambda self: None})()
-    process_video(
-        source,
-        ColourModel(),
-        settings,
-        output,
-        CATEGORY_NAMES,
-        progress=lambda title, total: nullcontext(bar),
-    )
+    common = (ColourModel(), settings, output, CATEGORY_NAMES)
+    if isinstance(source, LiveInput):
+        with source.open() as stream:
+            process_stream(stream, *common, progress=lambda title, total: nullcontext(bar))
+    else:
+        process_video(source, *common, progress=lambda title, total: nullcontext(bar))
 
 
 def peak_of(command: list[str]) -> tuple[float, float]:
@@ -79,6 +79,7 @@ def main() -> int:
     parser.add_argument("--config-file", help="model; without it a trivial one is used")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10, 600])
     parser.add_argument("--opts", nargs="+", default=[], help="options of the model's demo")
+    parser.add_argument("--live", action="store_true", help="as a stream, without keeping masks")
     parser.add_argument("--run-colours", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run_colours:
@@ -90,19 +91,22 @@ def main() -> int:
             video, output = Path(folder) / "in.mp4", Path(folder) / "out"
             output.mkdir(exist_ok=True)
             make_scene(video, seconds)
-            command = [sys.executable, __file__, "--run-colours", str(video), str(output)]
+            named = f"file:{video}" if args.live else str(video)
+            command = [sys.executable, __file__, "--run-colours", named, str(output)]
             if args.config_file:
                 tool = str(REPOSITORY / "tools" / "video_demo.py")
                 command = [sys.executable, tool, "--config-file", args.config_file]
-                command += ["--input", str(video), "--output", str(output)]
+                command += ["--input", named, "--output", str(output)]
                 command += ["--opts", *args.opts] if args.opts else []
             begin = time.perf_counter()
             peak, processor = peak_of(command)
             peaks.append(peak)
-            wall, size = time.perf_counter() - begin, (output / "tracks.json").stat().st_size / 1e6
+            wall = time.perf_counter() - begin
+            (tracks,) = output.glob("tracks.json*")
+            size = tracks.stat().st_size / 1e6
             sys.stdout.write(
                 f"{seconds:g} s video: peak {peak:.1f} MB, {wall:.0f} s ({processor:.0f} s of "
-                f"processor time), tracks.json {size:.1f} MB\n"
+                f"processor time), {tracks.name} {size:.1f} MB\n"
             )
             sys.stdout.flush()
     growth = peaks[-1] / peaks[0] - 1

@@ -6,7 +6,7 @@ import pytest
 
 from amodal2.utils.frames import ImageSequence
 from amodal2.utils.video_file import VideoFile
-from amodal2.video.reader import find_inputs
+from amodal2.video.reader import LiveInput, VideoInput, find_inputs
 from tests.utils.sample_videos import make_video
 from tests.utils.test_frames import write_images
 
@@ -92,6 +92,24 @@ def test_find_inputs_folder_with_a_dot_keeps_its_name(tree):
         write_images(tree / name, ["1.png"])
     inputs, _ = find_inputs([str(tree / "take.*")])
     assert names(inputs) == ["take.01", "take.02"]
+
+
+def test_find_inputs_addresses_are_streams(tree):
+    addresses = ["camera:0", "rtsp://user:secret@host:554/cam.mp4", f"file:{tree / 'videos/b.mp4'}"]
+    inputs, problems = find_inputs([*addresses, "camera:0", str(tree / "one")])
+    assert problems == []
+    assert names(inputs)[:2] == ["camera_0", "rtsp_host_554_cam"]
+    assert names(inputs)[3:] == ["one"]
+    assert [type(video) for video in inputs] == 3 * [LiveInput] + [VideoInput]
+    with inputs[2].open() as stream:
+        assert len(list(stream)) == 2
+
+
+def test_find_inputs_file_that_looks_like_an_address_is_a_file(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    make_video(tree / "camera:1.mp4", 2)
+    inputs, _ = find_inputs(["camera:1.mp4"])
+    assert isinstance(inputs[0].open(), VideoFile)
 
 
 def test_find_inputs_name_with_brackets_is_taken_as_it_is(tree):
