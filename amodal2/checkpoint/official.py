@@ -142,7 +142,7 @@ def _backbone(state: Mapping[str, Any]) -> str:
             return _SWIN_SIZES.get(
                 (value.shape[0], _count(state, r"\.layers\.2\.blocks\.(\d+)\.")), ""
             )
-    depth = _RESNET_DEPTHS.get(_count(state, r"\.res4\.(\d+)\."))
+    depth = _RESNET_DEPTHS.get(_count(state, r"\.res4\.(\d+)\.conv3\."))
     return f"ResNet-{depth}" if depth else ""
 
 
