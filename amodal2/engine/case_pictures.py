@@ -77,6 +77,8 @@ def case_pictures(
     for title, scenes in (("worst", worst), ("best", best)):
         for scene in scenes:
             place, frame, truth, predicted = _scene(dataset, found, scene, root)
+            if isinstance(chosen, APDetails):  # completions are of known objects, in their order
+                predicted = _paired(truth, predicted)
             caption = f"{title}: {place}, {row}: {metric} {scores[scene]:.2f} ({protocol})"
             pictures.append(Picture(caption, _draw(frame, truth, predicted, names, whole)))
     return pictures
@@ -117,8 +119,7 @@ def _scene(
     if not isinstance(dataset, VideoDataset):
         entry = next(one for one in dataset.images if one["id"] == scene)
         picture = read_image(root / entry["file_name"])
-        objects = _paired(_objects(truth, None), _objects(predicted, None))
-        return entry["file_name"], picture, *objects
+        return entry["file_name"], picture, _objects(truth, None), _objects(predicted, None)
     entry = next(one for one in dataset.videos if one["id"] == scene)
 
     def hidden(frame: int) -> tuple[int, int]:
@@ -130,12 +131,10 @@ def _scene(
     with open_frames([root / name for name in names] if names else root / entry["file_name"]) as f:
         (picture,) = f.read([frame])
     place = f"video {video_name(entry)} (id {scene}), frame {frame}"
-    return place, picture, *_paired(_objects(truth, frame), _objects(predicted, frame))
+    return place, picture, _objects(truth, frame), _objects(predicted, frame)
 
 
-def _paired(
-    truth: list[FrameObject], predicted: list[FrameObject]
-) -> tuple[list[FrameObject], list[FrameObject]]:
+def _paired(truth: list[FrameObject], predicted: list[FrameObject]) -> list[FrameObject]:
     """Give predictions the numbers, and so the colours, of the true objects that they show.
 
     In the order of their scores they take the free object of the highest IoU of .5 or more, of
@@ -143,7 +142,8 @@ def _paired(
     """
     free = {one.id: one for one in truth}
     numbered = []
-    for other, one in enumerate(predicted, start=len(truth)):
+    taken = max(free, default=-1) + 1
+    for other, one in enumerate(predicted, start=taken):
         overlaps = {number: _overlap(one, true) for number, true in free.items()}
         best = max(overlaps, key=lambda number: overlaps[number], default=None)
         if best is None or overlaps[best] < PAIR_IOU:
@@ -151,7 +151,7 @@ def _paired(
         else:
             numbered.append(replace(one, id=best))
             del free[best]
-    return truth, numbered
+    return numbered
 
 
 def _overlap(one: FrameObject, other: FrameObject) -> float:

@@ -38,10 +38,10 @@ class Cell:
     Args:
         scores (ndarray[D]): in descending order.
         iou (ndarray[D, G]): of every pair.
-        prediction_areas (ndarray[D]): pixels.
+        prediction_areas (ndarray[D]): pixels; [A, D] where they differ between the A ranges.
         truth_areas (ndarray[G]): pixels.
         crowd (ndarray[G]): bool; may be taken by several predictions.
-        ignore (ndarray[G]): bool; crowds are always ignored as well.
+        ignore (ndarray[G]): bool, or [A, G]; crowds are always ignored as well.
     """
 
     scores: np.ndarray

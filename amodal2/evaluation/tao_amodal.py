@@ -15,14 +15,21 @@ annotated frames, where predictions outside the range that take nothing are igno
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from amodal2.evaluation.ap_details import APDetails, SceneCell
-from amodal2.evaluation.average_precision import Cell, mean_defined
+from amodal2.evaluation.average_precision import (
+    IOU_THRESHOLDS,
+    Cell,
+    Matches,
+    accumulate,
+    match_cell,
+    mean_defined,
+)
 from amodal2.evaluation.image_report import ImageReport, ImageReports
 from amodal2.evaluation.report import APScores
 from amodal2.evaluation.tao_boxes import (
@@ -80,6 +87,7 @@ class _Row:
         scores: of the predictions.
         partial: bool; predictions that cannot be wrong.
         visibilities: of the ground truths, NaN where unknown.
+        splits: name, ignored ground truths and predictions that cannot be wrong, of each row.
     """
 
     report: TaoReport
@@ -90,48 +98,64 @@ class _Row:
     partial: np.ndarray
     visibilities: np.ndarray
 
+    splits: list[tuple[str | None, np.ndarray, np.ndarray]] = field(default_factory=list)
+
     def add(
         self, split: str | None, outside: np.ndarray, lenient: np.ndarray | None = None
     ) -> None:
-        """Score one split.
+        """Take one split.
 
         Args:
             split: its name; None for the row of everything.
             outside (ndarray): bool; ground truths that are ignored.
             lenient (ndarray | None): bool; predictions that cannot be wrong in this split.
         """
-        row = self.name if split is None else f"{self.name}/{split}"
-        unpunished = self.partial if lenient is None else self.partial | lenient
-        by_category: dict[int, list[SceneCell]] = {c["id"]: [] for c in self.dataset.categories}
-        for one in self.cells:
-            by_category[one.category].append(
-                SceneCell(one.scene, self._cell(one, outside, unpunished), one.columns)
-            )
-        details = APDetails(
-            sorted(video["id"] for video in self.dataset.videos),
-            list(by_category.values()),
-            _ALL_AREAS,
-            (max([BOXES_PER_FRAME, *(len(one.rows) for one in self.cells)]),),
-            lambda: 1 - self.visibilities,
-            part=split is not None,
+        self.splits.append(
+            (split, outside, self.partial if lenient is None else self.partial | lenient)
         )
-        self.report.rows[row] = self._summarize(details)
-        self.report.samplers[self.report.protocol, row] = details
+
+    def score(self) -> None:
+        """Match every cell once, for all splits together, and enter the rows of the report."""
+        outside = np.stack([one for _, one, _ in self.splits])
+        unpunished = np.stack([one for _, _, one in self.splits])
+        ranges = np.tile(_ALL_AREAS["all"], (len(self.splits), 1))
+        limit = max([BOXES_PER_FRAME, *(len(one.rows) for one in self.cells)])
+        matches: dict[int, list[Matches]] = {c["id"]: [] for c in self.dataset.categories}
+        for one in self.cells:
+            cell = self._cell(one, outside, unpunished)
+            matches[one.category].append(match_cell(cell, ranges, IOU_THRESHOLDS))
+        curves = accumulate(list(matches.values()), len(self.splits), limits=[limit])
+        for a, (split, ignored, spared) in enumerate(self.splits):
+            row = self.name if split is None else f"{self.name}/{split}"
+            scores = self._summarize(curves.precision[..., a, 0], curves.recall[..., a, 0])
+            self.report.rows[row] = scores
+            by_category: dict[int, list[SceneCell]] = {key: [] for key in matches}
+            for one in self.cells:
+                cell = self._cell(one, ignored, spared)
+                by_category[one.category].append(SceneCell(one.scene, cell, one.columns))
+            self.report.samplers[self.report.protocol, row] = APDetails(
+                sorted(video["id"] for video in self.dataset.videos),
+                list(by_category.values()),
+                _ALL_AREAS,
+                (limit,),
+                lambda: 1 - self.visibilities,
+                part=split is not None,
+            )
 
     def _cell(self, one: BoxCell, outside: np.ndarray, unpunished: np.ndarray) -> Cell:
+        """Return the cell for one split, or with [A, ...] flags for A of them."""
         return Cell(
             scores=self.scores[one.rows],
             iou=one.iou,
             # Outside the one range of areas, a prediction that takes nothing is ignored.
-            prediction_areas=np.where(unpunished[one.rows], np.inf, 0.0),
+            prediction_areas=np.where(unpunished[..., one.rows], np.inf, 0.0),
             truth_areas=np.zeros(len(one.columns)),
             crowd=np.zeros(len(one.columns), dtype=bool),
-            ignore=outside[one.columns],
+            ignore=outside[..., one.columns],
         )
 
-    def _summarize(self, details: APDetails) -> APScores:
-        curves = details.curves()
-        precision, recall = curves.precision[..., 0, 0], curves.recall[..., 0, 0]  # [T, R, K]
+    def _summarize(self, precision: np.ndarray, recall: np.ndarray) -> APScores:
+        """Average precision [T, R, K] and recall [T, K]."""
         stats = {
             "AP": mean_defined(precision),
             "AP50": mean_defined(precision[0]),
@@ -260,6 +284,7 @@ def _score_frames(report: TaoReport, job: _Job) -> None:
         report.absent[f"{row.name}/OOF"] = "no out_of_frame in the ground truth"
     else:
         row.add("OOF", flags != 1)
+    row.score()
 
 
 def _score_tracks(report: TaoReport, job: _Job) -> None:
@@ -293,6 +318,7 @@ def _score_tracks(report: TaoReport, job: _Job) -> None:
         for split, (low, high) in splits.items():
             outside = (true_values < low) | (true_values > high)
             row.add(split, outside, (values < low) | (values > high))
+    row.score()
 
 
 def _visibilities(track: dict[str, Any]) -> list[float | None] | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,8 @@ MASK_OF_KIND = {"amodal": AMODAL_KEY, "modal": VISIBLE_KEY}
 """Kind of box -> masks whose tight boxes stand in for boxes that are not stated."""
 BOXES_OF_KIND = {"amodal": ("amodal_bboxes",), "modal": ("visible_bboxes", "bboxes")}
 """Kind of box -> lists of boxes; the first one that has any box counts."""
+
+_LARGEST = 1e9
 
 
 class Frames:
@@ -251,8 +252,9 @@ def _box_problem(record: Any, frames: Frames) -> Problem | None:
     box = record.get("bbox")
     if not isinstance(box, list) or [type(side) in (int, float) for side in box] != [True] * 4:
         return "bbox", f"expected a box [x, y, w, h], got {box!r:.80}"
-    if not all(map(isfinite, box)) or box[2] < 0 or box[3] < 0:
-        return "bbox", f"expected finite numbers, the last two not negative, got {box!r:.80}"
+    # Comparisons are safe for integers that no float can hold, and false for NaN.
+    if not all(-_LARGEST < side < _LARGEST for side in box) or box[2] < 0 or box[3] < 0:
+        return "bbox", f"expected pixels, the last two not negative, got {box!r:.80}"
     return None
 
 

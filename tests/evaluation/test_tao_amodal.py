@@ -413,6 +413,8 @@ def test_evaluate_tao_without_predictions_scores_zero(tmp_path):
         ({"image_id": 7}, r"one of the 19 image ids.*got 7 .*record 1\).*p\.json, image 7"),
         ({"bbox": [0, 0, 5]}, r"a box \[x, y, w, h\].*record 1"),
         ({"bbox": [0, 0, -5, 5]}, "the last two not negative"),
+        ({"bbox": [0, float("nan"), 5, 5]}, "expected pixels"),
+        ({"bbox": [0, 0, 5, 10**400]}, "expected pixels"),
         ({"score": None}, "finite number, got None"),
         ({"category_id": 9}, r"3 integer ids.*got 9"),
         ({"category_id": 3}, r"a track of one category with one box per frame.*key track_id"),
