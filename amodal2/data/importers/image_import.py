@@ -12,6 +12,7 @@ from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 from amodal2.structures.rle import RLE, rle_area, rle_box
 from amodal2.utils.errors import AnnotationError
 from amodal2.utils.files import write_json
+from amodal2.utils.json_input import is_number
 
 
 @dataclass
@@ -83,7 +84,8 @@ class ImageImport:
             image: as a reader made it.
 
         Raises:
-            AnnotationError: if an object is of a category that is not listed.
+            AnnotationError: if an object is of a category that is not listed, or has an id of the
+                source that cannot be written.
         """
         image_id = len(self._images) + 1
         ids: dict[int, int] = {}
@@ -96,6 +98,13 @@ class ImageImport:
                     annotation_id=found.source.get("id"),
                     key="category_id",
                 )
+            for key, value in found.source.items():
+                if not (value is None or isinstance(value, bool | str) or is_number(value)):
+                    raise AnnotationError(
+                        f"import: expected a number or text, got {value!r:.80}",
+                        image_id=image.source_id,
+                        key=key,
+                    )
             record = self._record(found)
             if record is None:
                 self.report["objects left out, without any amodal pixel"] += 1

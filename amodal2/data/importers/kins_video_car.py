@@ -202,7 +202,8 @@ def attach_tracks(
                 report["objects without a track"] += 1
                 continue
             report["objects with a track"] += 1
-            found.source |= {"video": video.name, "frame": frame, "track": int(str(best))}
+            track = int(str(best)) if str(best).isdecimal() else str(best)
+            found.source |= {"video": video.name, "frame": frame, "track": track}
             found.source["track_iou"] = ious[best]
         yield image
 

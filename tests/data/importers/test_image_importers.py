@@ -8,6 +8,7 @@ import pytest
 
 from amodal2.data.importers.cocoa import read_cocoa
 from amodal2.data.importers.d2sa import read_d2sa
+from amodal2.data.importers.image_import import ImageImport
 from amodal2.data.importers.kins import CATEGORIES, read_kins
 from amodal2.structures.rle import decode_rle, encode_mask
 from amodal2.utils.errors import AnnotationError
@@ -114,6 +115,14 @@ def test_read_kins_broken_image_is_named(tmp_path, change, message):
     file = write(tmp_path, kins_2020(), images=[IMAGE | change])
     with pytest.raises(AnnotationError, match=message):
         read_kins(file)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), [1]])
+def test_image_import_source_id_that_json_cannot_hold_is_refused(tmp_path, number):
+    _, images = read_kins(write(tmp_path, kins_2020(id=number)))
+    collected = ImageImport(CATEGORIES["2020"])
+    with pytest.raises(AnnotationError, match=r"a number or text, got .*image 9, key id"):
+        collected.add(next(images))
 
 
 def test_read_d2sa_name_of_two_categories_is_refused(tmp_path):
