@@ -84,7 +84,9 @@ def check_image_predictions(
         "category_id": {category["id"] for category in dataset.categories},
     }
     keys = [*KINDS.values(), OCCLUDER_SEGM, *BOX_KEYS.values()]
-    used = set(chain.from_iterable(record for record in records if isinstance(record, dict)))
+    plain = set(map(type, records)) <= {dict}
+    dicts = records if plain else [record for record in records if isinstance(record, dict)]
+    used = set(chain.from_iterable(dicts))
     present = [key for key in keys if key in used]
     if records and not set(present) & set(KINDS.values()):
         raise AnnotationError(
@@ -165,7 +167,9 @@ def _notes(records: list[Record], dataset: ImageDataset) -> list[str]:
     if not records and dataset.annotations:
         notes.append(f"no predictions for {len(dataset.annotations)} true objects: AP and AR are 0")
     for kind, key in KINDS.items():
-        empty = [record.get(key, True) for record in records].count(None)
+        # All records have the same keys.
+        masks = [record[key] for record in records] if records and key in records[0] else []
+        empty = masks.count(None)
         if empty:
             notes.append(f"{empty} empty {kind} masks among the predictions (false positives)")
     duplicates = len(records) - len(set(map(_SUMMARY, records)))
