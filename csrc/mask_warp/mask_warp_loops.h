@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/pages.h"
 #include "common/simd.h"
 #include "mask_warp/mask_warp_points.h"
 
@@ -236,6 +237,17 @@ AMODAL2_INLINE void store_gradients(const WarpProblem<T>& p, int64_t image, cons
   }
 }
 
+// Has the pages of a large output provided, in all planes of an image, for the tiles beside a tile.
+template <typename T>
+void provide_rows(const WarpProblem<T>& p, int64_t image, const Tile& tile) {
+  const int64_t pixels = p.geometry.pixels(), width = p.geometry.width;
+  if (p.images * p.channels * pixels * static_cast<int64_t>(sizeof(T)) < kNewPagesBytes) return;
+  for (int64_t channel = 0; channel < p.channels; ++channel) {
+    T* first = p.sampled + p.value_plane(image, channel) + tile.row * width;
+    provide_pages(first, sizeof(T) * tile.rows * width);
+  }
+}
+
 // Works through tiles of the batch, from `begin` to `end`; tells whether their flow is finite.
 template <typename T, int kBytes, bool kSample, bool kDots>
 AMODAL2_INLINE bool gather_tiles(const WarpProblem<T>& p, int64_t begin, int64_t end) {
@@ -246,6 +258,7 @@ AMODAL2_INLINE bool gather_tiles(const WarpProblem<T>& p, int64_t begin, int64_t
     const int64_t image = index / tiles;
     const Tile tile = p.geometry.tile(index % tiles);
     finite &= find_points<T, kBytes>(p.geometry, image, tile, points);
+    if (kSample && (tile.column == 0 || index == begin)) provide_rows(p, image, tile);
     if constexpr (kDots) std::memset(points.dots, 0, sizeof(points.dots));
     for (int64_t plane = 0; plane < p.planes; ++plane) {
       const T* field = p.field_plane(image, plane);
