@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/pages.h"
 #include "common/simd.h"
 #include "mask_warp/mask_warp_points.h"
 
@@ -148,11 +149,9 @@ AMODAL2_INLINE void load_taps(const Points<T, kBytes>& points, int64_t start, co
 
 // Samples one plane at some pixels in a row of a tile, from number `start` on. Writes the weighted
 // samples if kSample; adds the values times what is at each tap to the dot products if kDots.
-// Fetches what the next plane will read.
 template <typename T, int kBytes, bool kSample, bool kDots>
 AMODAL2_INLINE void gather_row(Points<T, kBytes>& points, int64_t start, int64_t end,
-                               const T* field, int64_t width, const T* next, const T* values,
-                               T* sampled) {
+                               const T* field, int64_t width, const T* values, T* sampled) {
   typedef typename Vector<T, kBytes>::type V;
   constexpr int kLanes = Vector<T, kBytes>::kLanes;
   for (; start < end; start += kLanes, values += kDots * kLanes, sampled += kSample * kLanes) {
@@ -175,7 +174,6 @@ AMODAL2_INLINE void gather_row(Points<T, kBytes>& points, int64_t start, int64_t
       }
       continue;
     }
-    __builtin_prefetch(next + points.base[start]);
     V taps[4];
     load_taps<T, kBytes>(points, start, field, width, taps);
     if constexpr (kSample) {
@@ -195,7 +193,8 @@ AMODAL2_INLINE void gather_row(Points<T, kBytes>& points, int64_t start, int64_t
   }
 }
 
-// The same for a whole tile; `values` and `sampled` are its plane's.
+// The same for a whole tile; `values` and `sampled` are its plane's. Fetches what is to be read of the
+// next plane.
 template <typename T, int kBytes, bool kSample, bool kDots>
 AMODAL2_INLINE void gather_plane(Points<T, kBytes>& points, const Tile& tile, const T* field,
                                  int64_t width, const T* next, const T* values, T* sampled) {
@@ -203,7 +202,8 @@ AMODAL2_INLINE void gather_plane(Points<T, kBytes>& points, const Tile& tile, co
   for (int64_t row = 0; row < tile.rows; ++row) {
     const int64_t start = row * points.pitch;
     const int64_t own = (tile.row + row) * width + tile.column;
-    gather_row<T, kBytes, kSample, kDots>(points, start, start + tile.columns, field, width, next,
+    points.around.template fetch<0>(next, width, row, tile.rows);
+    gather_row<T, kBytes, kSample, kDots>(points, start, start + tile.columns, field, width,
                                           kDots && !ones ? values + own : values,
                                           kSample ? sampled + own : sampled);
   }
@@ -237,6 +237,17 @@ AMODAL2_INLINE void store_gradients(const WarpProblem<T>& p, int64_t image, cons
   }
 }
 
+// Has the pages of a large output provided, in all planes of an image, for the tiles beside a tile.
+template <typename T>
+void provide_rows(const WarpProblem<T>& p, int64_t image, const Tile& tile) {
+  const int64_t pixels = p.geometry.pixels(), width = p.geometry.width;
+  if (p.images * p.channels * pixels * static_cast<int64_t>(sizeof(T)) < kNewPagesBytes) return;
+  for (int64_t channel = 0; channel < p.channels; ++channel) {
+    T* first = p.sampled + p.value_plane(image, channel) + tile.row * width;
+    provide_pages(first, sizeof(T) * tile.rows * width);
+  }
+}
+
 // Works through tiles of the batch, from `begin` to `end`; tells whether their flow is finite.
 template <typename T, int kBytes, bool kSample, bool kDots>
 AMODAL2_INLINE bool gather_tiles(const WarpProblem<T>& p, int64_t begin, int64_t end) {
@@ -247,6 +258,7 @@ AMODAL2_INLINE bool gather_tiles(const WarpProblem<T>& p, int64_t begin, int64_t
     const int64_t image = index / tiles;
     const Tile tile = p.geometry.tile(index % tiles);
     finite &= find_points<T, kBytes>(p.geometry, image, tile, points);
+    if (kSample && (tile.column == 0 || index == begin)) provide_rows(p, image, tile);
     if constexpr (kDots) std::memset(points.dots, 0, sizeof(points.dots));
     for (int64_t plane = 0; plane < p.planes; ++plane) {
       const T* field = p.field_plane(image, plane);
@@ -382,9 +394,11 @@ AMODAL2_INLINE bool scatter_planes(const WarpProblem<T>& p, int64_t image, int64
     for (int64_t plane = begin; plane < end; ++plane) {
       Adder<T, kBytes> adder(points, p.sums_plane(image, plane), width);
       const bool ones = plane >= p.channels;
+      const T* next = p.sums_plane(image, plane + 1 < end ? plane + 1 : plane);
       const T* values = ones ? points.ones : p.values + p.value_plane(image, plane);
       for (int64_t row = 0; row < tile.rows; ++row) {
         const int64_t start = row * points.pitch;
+        points.around.template fetch<1>(next, width, row, tile.rows);
         const int64_t own = ones ? 0 : (tile.row + row) * width + tile.column;
         adder.add_row(start, start + tile.columns, values + own);
       }

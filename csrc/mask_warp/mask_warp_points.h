@@ -61,6 +61,26 @@ struct WarpGeometry {
   }
 };
 
+// The rectangle around the taps of the blocks of a tile that lie inside; empty if it is so large that
+// little of it can be needed.
+struct Surroundings {
+  static constexpr int64_t kMost = 8192;  // pixels
+  int64_t first, rows, columns;  // pixel number of its top left one, size
+
+  // Fetches part `part` of `parts` of its rows into the nearest cache. What a processor foresees by
+  // itself is the next piece of a row, not the next row of a plane and not the next plane.
+  template <int kWrite, typename T>
+  AMODAL2_INLINE void fetch(const T* plane, int64_t width, int64_t part, int64_t parts) const {
+    for (int64_t row = part * rows / parts; row < (part + 1) * rows / parts; ++row) {
+      const T* from = plane + first + row * width;
+      for (int64_t column = 0; column < columns; column += 64 / sizeof(T)) {
+        __builtin_prefetch(from + column, kWrite);
+      }
+      __builtin_prefetch(from + columns - 1, kWrite);
+    }
+  }
+};
+
 // What is known about the pixels of a tile; row r, column c of it is at r * pitch + c.
 template <typename T, int kBytes>
 struct Points {
@@ -69,6 +89,7 @@ struct Points {
   Points() { std::fill_n(ones, kTilePixels, T(1)); }
 
   int64_t pitch;
+  Surroundings around;
   alignas(64) T x[kTilePixels], y[kTilePixels];  // fractions, from the left and top taps on
   T weight[kTilePixels];
   T shares[4][kTilePixels];  // of the taps, times the weight
@@ -160,6 +181,35 @@ struct WarpAxis {
   }
 };
 
+// The least and the largest top left tap of the blocks that lie inside, lane by lane.
+template <typename T, int kBytes>
+struct Extent {
+  typedef typename Vector<T, kBytes>::Integers I;
+  static constexpr int kLanes = Vector<T, kBytes>::kLanes;
+  I least_x = I{} + std::numeric_limits<int32_t>::max(), least_y = least_x;
+  I most_x = I{} - 1, most_y = most_x;
+
+  AMODAL2_INLINE void add(const I& x, const I& y) {
+    least_x = x < least_x ? x : least_x;
+    least_y = y < least_y ? y : least_y;
+    most_x = x > most_x ? x : most_x;
+    most_y = y > most_y ? y : most_y;
+  }
+
+  AMODAL2_INLINE Surroundings surroundings(int64_t width) const {
+    int64_t left = least_x[0], right = most_x[0], top = least_y[0], bottom = most_y[0];
+    for (int lane = 1; lane < kLanes; ++lane) {
+      left = std::min<int64_t>(left, least_x[lane]);
+      right = std::max<int64_t>(right, most_x[lane]);
+      top = std::min<int64_t>(top, least_y[lane]);
+      bottom = std::max<int64_t>(bottom, most_y[lane]);
+    }
+    const int64_t rows = bottom + 2 - top, columns = right + 2 - left;
+    if (bottom < 0 || rows * columns > Surroundings::kMost) return {0, 0, 0};
+    return {top * width + left, rows, columns};
+  }
+};
+
 // Loads up to as many numbers as a vector has lanes, and zeros.
 template <typename V, typename T>
 AMODAL2_INLINE V load_some(const T* from, int64_t count) {
@@ -190,7 +240,7 @@ template <typename T, int kBytes>
 AMODAL2_INLINE typename Vector<T, kBytes>::Integers describe_block(
     const WarpGeometry<T>& geometry, const typename Vector<T, kBytes>::type& x,
     const typename Vector<T, kBytes>::type& y, const typename Vector<T, kBytes>::type& weight,
-    int64_t count, int64_t start, Points<T, kBytes>& points) {
+    int64_t count, int64_t start, Points<T, kBytes>& points, Extent<T, kBytes>& extent) {
   typedef typename Vector<T, kBytes>::type V;
   typedef typename Vector<T, kBytes>::Integers I;
   typedef WarpAxis<T, kBytes> Axis;
@@ -225,6 +275,7 @@ AMODAL2_INLINE typename Vector<T, kBytes>::Integers describe_block(
   store_vector(points.flags + start, flags);
   BlockKind kind = BlockKind::kMixed;
   if (inside) {
+    extent.add(across.low, down.low);
     const I lanes = lane_numbers<I>(std::make_integer_sequence<int, kLanes>());
     kind = inside_kind<T, kBytes>(base - lanes, geometry.pixels(), width);
   } else if (count >= kLanes && all_true((flags & kAllTaps) == 0)) {
@@ -245,6 +296,7 @@ AMODAL2_INLINE bool find_points(const WarpGeometry<T>& geometry, int64_t image, 
   points.pitch = geometry.pitch();
   const I lanes = lane_numbers<I>(std::make_integer_sequence<int, kLanes>());
   I finite = I{} - 1;
+  Extent<T, kBytes> extent;
   for (int64_t row = 0; row < tile.rows; ++row) {
     const int64_t first = (tile.row + row) * geometry.width + tile.column;
     const T* flow = geometry.flow + image * 2 * pixels + first;
@@ -257,9 +309,10 @@ AMODAL2_INLINE bool find_points(const WarpGeometry<T>& geometry, int64_t image, 
       const V y = static_cast<T>(tile.row + row) + load_some<V>(flow + pixels + column, count);
       const V weight = weights ? load_some<V>(weights + column, count) : V{} + T(1);
       finite &= describe_block<T, kBytes>(geometry, x + geometry.offset_x, y + geometry.offset_y,
-                                          weight, count, start, points);
+                                          weight, count, start, points, extent);
     }
   }
+  points.around = extent.surroundings(geometry.width);
   return all_true(finite);
 }
 

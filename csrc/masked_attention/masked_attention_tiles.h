@@ -29,8 +29,12 @@ AMODAL2_INLINE typename Vector<float, kBytes>::type power_of_two(
   power = power * rest + 2.402212e-1f;
   power = power * rest + 6.9314694e-1f;
   power = power * rest + 1.0000001f;
-  const I exponent = reinterpret_cast<const I&>(shifted) << 23;
-  const I bits = (reinterpret_cast<const I&>(power) + exponent) & ~(x < -126.f);
+  // Unsigned, since the sum of a lane that is not kept may overflow.
+  typedef uint32_t Bits __attribute__((vector_size(kBytes), may_alias));
+  const Bits exponent = reinterpret_cast<const Bits&>(shifted) << 23;
+  const I kept = ~(x < -126.f);
+  const Bits bits =
+      (reinterpret_cast<const Bits&>(power) + exponent) & reinterpret_cast<const Bits&>(kept);
   return reinterpret_cast<const V&>(bits);
 }
 
