@@ -129,7 +129,9 @@ def load_alone(args: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]
             f"backbone, got others in {args.weights} ({', '.join(list(found.state)[:3])}, ...); "
             "give the model's --config-file, or --only PREFIX"
         )
-    report = LoadReport(recognised=found.recognised, renamed=found.renamed, dropped=found.dropped)
+    report = LoadReport(
+        recognised=found.recognised, renamed=found.renamed, dropped=found.dropped, compared=False
+    )
     return found.state, stored, report
 
 

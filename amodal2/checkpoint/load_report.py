@@ -26,6 +26,7 @@ class LoadReport:
         renamed (dict[str, str]): name in the file to name in the model, where they differ.
         dropped (dict[str, str]): entries of the file that no model needs, with the reason.
         copied (dict[str, str]): parameter of the model to the one whose values it starts from.
+        compared (bool): False if there was no model, so that the first three lists mean nothing.
     """
 
     missing: list[str] = field(default_factory=list)
@@ -35,6 +36,7 @@ class LoadReport:
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, str] = field(default_factory=dict)
     copied: dict[str, str] = field(default_factory=dict)
+    compared: bool = True
 
     @property
     def exact(self) -> bool:
@@ -79,7 +81,7 @@ class LoadReport:
             _listing("not in the model", _patterns(self.unexpected)),
             _listing("of another shape", [(text, 1) for text in shapes]),
             self._class_hint(),
-            "all keys match" if self.exact else "",
+            "all keys match" if self.exact and self.compared else "",
         ]
         return "\n  ".join(part for part in parts if part)
 
