@@ -6,7 +6,7 @@ The expected tree of a split::
     <clip>/visible/000000.npy         [H, W], the number of the object that is seen, 0 for none
     <clip>/<number>_<name>/000000.png the object rendered alone: above 0 is its amodal mask
 
-The layout was put together from the code of public projects that load it (three of them agree on
+The layout was put together from the code of public projects that load it (two of them agree on
 these names) and has not been run on the data. Images may be JPEG or PNG, and maps ``.npz``, as
 projects store them that save space.
 """
