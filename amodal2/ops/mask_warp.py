@@ -231,19 +231,18 @@ def _splat_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor
 
 
 def _splat_backward(
-    ctx: Any, grad_output: Tensor, grad_covered: Tensor | None
+    ctx: Any, grad_output: Tensor, grad_covered: Tensor
 ) -> tuple[Tensor | None, ...]:
     mask, flow, weight, averages, covered = ctx.saved_tensors
-    if ctx.eps is None:
-        grad_covered = None
-    else:  # of sums / max(covered, eps)
+    by_cover: Tensor | None = None
+    if ctx.eps is not None:  # of sums / max(covered, eps)
         above = covered > ctx.eps
         grad_output = grad_output / torch.where(above, covered, ctx.eps)
         by_divisor = -(grad_output * averages).sum(dim=1, keepdim=True)
-        grad_covered = grad_covered + torch.where(above, by_divisor, 0)
+        by_cover = grad_covered + torch.where(above, by_divisor, 0)
     needs = list(ctx.needs_input_grad[:3])
     grads = torch.ops.amodal2._mask_splat_backward(
-        grad_output, grad_covered, mask, flow, weight, *ctx.options, needs
+        grad_output, by_cover, mask, flow, weight, *ctx.options, needs
     )
     return *_needed(grads, needs), None, None, None
 
