@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -152,7 +153,8 @@ def _report(
 
 def _warn_of_missing_frames(dataset: VideoDataset, folder: Path, logger: logging.Logger) -> None:
     names = [name for video in dataset.videos for name in video["file_names"]]
-    missing = [name for name in names if not (folder / name).is_file()]
+    # A name that is too long is that of no file; os.path says so, pathlib raises.
+    missing = [name for name in names if not os.path.isfile(folder / name)]
     if missing:
         logger.warning(
             "%d of %d frames named in the file do not exist, the first is %s",

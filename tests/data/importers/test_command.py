@@ -35,3 +35,11 @@ def test_convert_videos_unreadable_source_writes_nothing(tmp_path, caplog, kind)
     assert convert_videos(broken, tmp_path / "a.json", LOGGER) == 2
     assert "prepare_test: read_x: expected y, got z" in caplog.text
     assert not (tmp_path / "a.json").exists()
+
+
+def test_convert_videos_too_long_frame_name_is_one_of_no_file(tmp_path, caplog):
+    (video,) = one_video()
+    video.file_names = ["v/" + "a" * 5000]
+    with caplog.at_level(logging.INFO):
+        assert convert_videos(lambda: [video], tmp_path / "a.json", LOGGER) == 0
+    assert "1 of 1 frames named in the file do not exist" in caplog.text
