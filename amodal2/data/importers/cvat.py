@@ -111,24 +111,37 @@ def _add_track(video: SourceVideo, track: Element, first: int, path: Path) -> No
 def _rasterise(shape: Element, video: SourceVideo, path: Path, place: str) -> RLE:
     try:
         if shape.tag == "polygon":
-            pairs = [point.split(",") for point in shape.get("points", "").split(";")]
-            flat = [float(value) for pair in pairs for value in pair]
-            return polygons_to_rle([flat], video.height, video.width)
+            return polygons_to_rle([_outline(shape)], video.height, video.width)
         if shape.tag == "mask":
             return _decode_mask(shape, video)
-    except (KeyError, ValueError) as error:
+    except ValueError as error:
         raise AnnotationError(f"read_cvat: {error}", file=path, key=place) from error
     raise AnnotationError(
         f"read_cvat: expected polygon or mask shapes, got {shape.tag}", file=path, key=place
     )
 
 
+def _outline(shape: Element) -> list[float]:
+    pairs = [point.split(",") for point in shape.get("points", "").split(";")]
+    try:
+        return [float(value) for pair in pairs for value in pair]
+    except ValueError:
+        raise ValueError(
+            f"expected points as x,y;x,y;..., got {shape.get('points')!r:.80}"
+        ) from None
+
+
 def _decode_mask(shape: Element, video: SourceVideo) -> RLE:
     """Decode CVAT's runs, row by row inside a box, background first."""
-    left, top, width, height = (
-        int(shape.attrib[key]) for key in ("left", "top", "width", "height")
-    )
-    runs = [int(run) for run in shape.attrib["rle"].split(",")]
+    texts = {key: shape.get(key, "") for key in ("left", "top", "width", "height", "rle")}
+    try:
+        runs = [int(run) for run in texts.pop("rle").split(",")]
+        left, top, width, height = map(int, texts.values())
+    except ValueError:
+        raise ValueError(
+            "expected a mask with whole numbers in left, top, width, height and rle, got "
+            f"{shape.attrib!r:.200}"
+        ) from None
     across = 0 <= left <= left + width <= video.width
     down = 0 <= top <= top + height <= video.height
     if not (across and down) or min(runs) < 0 or sum(runs) != width * height:

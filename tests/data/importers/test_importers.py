@@ -1,6 +1,7 @@
 """Every reader finds the same two objects in the files of its tool."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -220,3 +221,21 @@ def test_coco_single_images_are_videos_of_one_frame(tmp_path):
     assert category == "cat"
     assert decode_rle(frames[0].visible).sum() == 9
     assert frames[0].amodal is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (' width="', ' wide="', "expected a mask with whole numbers in left, top, width"),
+        (' rle="', ' rle="x', "expected a mask with whole numbers in left, top, width"),
+        (' points="', ' points="x', "expected points as x,y;x,y;..., got 'x"),
+    ],
+)
+def test_cvat_shapes_without_numbers_say_what_is_expected(tmp_path, old, new, message):
+    file = tmp_path / "annotations.xml"
+    toy.write_cvat(file)
+    head, shapes = file.read_text().split("<track", 1)
+    assert old in shapes
+    file.write_text(f"{head}<track{shapes.replace(old, new, 1)}")
+    with pytest.raises(AnnotationError, match=f"read_cvat: {re.escape(message)}.*track"):
+        list(read_cvat(file))
