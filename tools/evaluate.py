@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,17 @@ from amodal2.evaluation.completion import (
     CompletionReport,
     evaluate_completions,
 )
+from amodal2.evaluation.completion_variants import VARIANTS
 from amodal2.evaluation.html_report import write_html
+from amodal2.evaluation.image_occlusion import OCCLUSION_RULES
 from amodal2.evaluation.image_predictions import load_record_lists
+from amodal2.evaluation.image_protocols import PROTOCOLS as IMAGE_PROTOCOLS
 from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
 from amodal2.evaluation.image_report import ImageReports
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.report import VideoReport
 from amodal2.evaluation.tao_amodal import TAO_PROTOCOLS, evaluate_tao
-from amodal2.evaluation.video_tracks import evaluate_video_tracks
+from amodal2.evaluation.video_tracks import METRICS, evaluate_video_tracks
 from amodal2.structures.image_json import ImageDataset, read_image_json
 from amodal2.structures.video_json import VideoDataset, read_video_json
 from amodal2.utils.logging import setup_logging
@@ -87,7 +90,7 @@ def evaluate_video(args: argparse.Namespace, inputs: Inputs) -> VideoReport | Im
         class_agnostic=args.class_agnostic,
         occlusion_bins=args.occlusion_bins,
         visible_as_amodal=args.visible_as_amodal,
-        metrics=args.metrics.split(","),
+        metrics=args.metrics,
         boxes=args.boxes,
         score_threshold=args.score_threshold,
     )
@@ -95,9 +98,9 @@ def evaluate_video(args: argparse.Namespace, inputs: Inputs) -> VideoReport | Im
 
 def evaluate_image(args: argparse.Namespace, inputs: Inputs) -> ImageReports:
     """AP and AR of amodal, visible and invisible masks and boxes of images, by every protocol."""
+    rules = [*(["cocoa"] if args.occlusion_bins else []), *(args.occlusion_rules or [])]
     options = ImageOptions(
-        class_agnostic=args.class_agnostic,
-        occlusion=("cocoa",) if args.occlusion_bins else (),
+        class_agnostic=args.class_agnostic, occlusion=tuple(dict.fromkeys(rules))
     )
     return ImageReports(
         [
@@ -126,8 +129,81 @@ TASKS: dict[str, Callable[[argparse.Namespace, Inputs], Any]] = {
 }
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+PROTOCOLS: dict[str, Collection[str]] = {
+    "video": TAO_PROTOCOLS,
+    "image": IMAGE_PROTOCOLS,
+    "completion": VARIANTS,
+}
+"""Task -> names that ``--protocol`` may have there."""
+
+TRACKS = "--task video without --protocol"
+TRACKING = f"{TRACKS} and with hota in --metrics"
+PICTURES = "--pred with --out, without --protocol of boxes"
+IMAGES = "--task image with --protocol coco (the default)"
+SCOPES = {
+    "csv": ["--pred"],
+    "frames": [PICTURES],
+    "resamples": ["--compare"],
+    "seed": ["--compare"],
+    "metrics": [TRACKS],
+    "boxes": [TRACKS],
+    "visible_as_amodal": [TRACKS],
+    "score_threshold": [TRACKING],
+    "class_agnostic": [TRACKS, IMAGES],
+    "occlusion_bins": [TRACKS, IMAGES],
+    "occlusion_rules": [IMAGES],
+}
+"""Option that has an effect in some calls only -> these, any one of which is enough."""
+
+
+def find_scopes(args: argparse.Namespace) -> set[str]:
+    """Return the scopes of ``SCOPES`` that a call belongs to."""
+    tracks = args.task == "video" and not args.protocol
+    boxes = args.task == "video" and bool(args.protocol)
+    found = {
+        "--pred": bool(args.pred),
+        "--compare": bool(args.compare),
+        PICTURES: bool(args.pred and args.out) and not boxes,
+        TRACKS: tracks,
+        TRACKING: tracks and "hota" in (args.metrics or ()),
+        IMAGES: args.task == "image" and "coco" in (args.protocol or ["coco"]),
+    }
+    return {scope for scope, holds in found.items() if holds}
+
+
+def find_misuse(args: argparse.Namespace) -> str | None:
+    """Return the complaint about an unknown name or an option without effect, if there is one."""
+    names = PROTOCOLS[args.task]
+    unknown = [name for name in args.protocol or () if name not in names]
+    if unknown:
+        none = ", or no --protocol" if args.task == "video" else ""
+        return (
+            f"--protocol: expected one of {', '.join(names)}{none} for --task {args.task}, "
+            f"got {', '.join(unknown)}"
+        )
+    scopes = find_scopes(args)
+    for name, accepted in SCOPES.items():
+        value = getattr(args, name)
+        if value is None or value is False or scopes.intersection(accepted):
+            continue
+        call = ["--compare" if args.compare else "--pred", f"--task {args.task}"]
+        call += [f"--protocol {' '.join(args.protocol)}"] if args.protocol else []
+        call += [f"--metrics {','.join(args.metrics)}"] if args.metrics else []
+        option = f"--{name.replace('_', '-')}"
+        return f"{option}: expected {' or '.join(accepted)}, got {' '.join(call)}; leave it out"
+    return None
+
+
+def metric_names(text: str) -> list[str]:
+    """Split the value of ``--metrics``."""
+    names = text.split(",")
+    if not set(names) <= set(METRICS):
+        raise argparse.ArgumentTypeError(f"expected {' or '.join(METRICS)} or both, got {text!r}")
+    return names
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Declare the options of all tasks."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -148,50 +224,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--protocol",
         nargs="+",
-        help="image: one or more of coco, cocoa and kins; completion: one or more mIoU rules; "
-        "video: tao_amodal or tao_modal, detection and track AP of boxes instead of the default "
+        help=f"image: one or more of {', '.join(IMAGE_PROTOCOLS)} (coco); completion: one or more "
+        f"of {', '.join(VARIANTS)} ({' '.join(DEFAULT_PROTOCOLS)}); video: "
+        f"{' or '.join(TAO_PROTOCOLS)}, detection and track AP of boxes instead of the default "
         "(YTVIS, TrackEval)",
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="also write report.html, report.json, report.csv"
-    )
-    parser.add_argument("--output", help="also write the report or comparison to this JSON file")
-    parser.add_argument("--csv", help="also write the report to this CSV file (not of --compare)")
-    parser.add_argument(
-        "--frames",
-        type=Path,
-        metavar="ROOT",
-        help="folder of the frames: show the best and worst scenes in the HTML report",
-    )
-    parser.add_argument(
-        "--resamples", type=int, default=RESAMPLES, help=f"draws of --compare ({RESAMPLES})"
-    )
-    parser.add_argument("--seed", type=int, default=SEED, help=f"of the draws ({SEED})")
-    parser.add_argument(
-        "--metrics",
-        default="ap",
-        help="ap (AP and AR over tubes), hota (HOTA, CLEAR and identity metrics), or ap,hota",
-    )
-    parser.add_argument(
-        "--boxes", action="store_true", help="add a row for the amodal boxes of the tracks"
-    )
-    parser.add_argument(
-        "--score-threshold",
-        type=float,
-        help="lowest score of the predictions that count for hota; AP takes all of them",
-    )
-    parser.add_argument(
-        "--class-agnostic", action="store_true", help="add rows that count all classes as one"
-    )
-    parser.add_argument(
-        "--occlusion-bins",
-        action="store_true",
-        help="add rows for tracks hidden by at most, and by more than, one half on average",
-    )
-    parser.add_argument(
-        "--visible-as-amodal",
-        action="store_true",
-        help="add a row that scores the predicted visible masks as amodal predictions",
     )
     parser.add_argument(
         "--strict", action="store_true", help="stop at doubtful ground truth instead of warning"
@@ -201,25 +237,86 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="leave invalid ground-truth records out and count them instead of stopping",
     )
+    add_row_options(parser)
+    add_output_options(parser)
+    return parser
+
+
+def add_row_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what is computed beyond the rows that are always there."""
+    group = parser.add_argument_group(
+        "rows of the report", "an option without effect stops the command"
+    )
+    group.add_argument(
+        "--metrics",
+        type=metric_names,
+        help="video: ap (AP and AR over tubes; the default), hota (HOTA, CLEAR and identity "
+        "metrics), or ap,hota",
+    )
+    group.add_argument(
+        "--boxes", action="store_true", help="video: add a row for the amodal boxes of the tracks"
+    )
+    group.add_argument(
+        "--score-threshold",
+        type=float,
+        help="video: lowest score of the predictions that count for hota; AP takes all of them",
+    )
+    group.add_argument(
+        "--class-agnostic",
+        action="store_true",
+        help="video, and coco of image: add rows that count all classes as one",
+    )
+    group.add_argument(
+        "--occlusion-bins",
+        action="store_true",
+        help="video: add rows for tracks hidden by at most, and by more than, one half on average; "
+        "coco of image: the same as --occlusion-rules cocoa; completion has its own parts, and no "
+        "such option",
+    )
+    group.add_argument(
+        "--occlusion-rules",
+        nargs="+",
+        choices=sorted(OCCLUSION_RULES),
+        metavar="NAME",
+        help="coco of image: add rows for objects by how much of them is hidden, in the bins of "
+        f"{', '.join(OCCLUSION_RULES)} (one or more)",
+    )
+    group.add_argument(
+        "--visible-as-amodal",
+        action="store_true",
+        help="video: add a row that scores the predicted visible masks as amodal predictions",
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Declare what is written, and how a comparison is drawn."""
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="also write report.html, report.json, report.csv"
+    )
+    group.add_argument("--output", help="also write the report or comparison to this JSON file")
+    group.add_argument("--csv", help="also write the report to this CSV file (not of --compare)")
+    group.add_argument(
+        "--frames",
+        type=Path,
+        metavar="ROOT",
+        help="folder of the frames: show the best and worst scenes in the HTML report of --out",
+    )
+    group.add_argument("--resamples", type=int, help=f"draws of --compare ({RESAMPLES})")
+    group.add_argument("--seed", type=int, help=f"of the draws of --compare ({SEED})")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line; stop with status 2 at options without effect."""
+    parser = build_parser()
     args = parser.parse_args(argv)
-    if args.compare and (args.csv or args.frames):
-        parser.error("--csv and --frames go with --pred, not with --compare")
-    if args.frames and not args.out:
-        parser.error("--frames needs --out, the folder of the HTML report")
-    if args.task == "video" and args.protocol:
-        check_box_protocols(parser, args)
+    misuse = find_misuse(args)
+    if misuse:
+        parser.exit(2, f"{parser.prog}: error: {misuse}\n")
+    for name, value in (("metrics", ["ap"]), ("resamples", RESAMPLES), ("seed", SEED)):
+        if getattr(args, name) is None:
+            setattr(args, name, value)
     return args
-
-
-def check_box_protocols(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Stop at other protocols than those of boxes of videos, and at options that they lack."""
-    for name in args.protocol:
-        if name not in TAO_PROTOCOLS:
-            parser.error(f"--protocol {name}: video has {', '.join(TAO_PROTOCOLS)}, or none given")
-    others = ("metrics", "boxes", "score_threshold", "class_agnostic", "occlusion_bins")
-    for name in (*others, "visible_as_amodal", "frames"):
-        if getattr(args, name) != parser.get_default(name):
-            parser.error(f"--{name.replace('_', '-')} does not go with --protocol of boxes")
 
 
 def run_report(args: argparse.Namespace) -> str:

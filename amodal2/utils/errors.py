@@ -55,10 +55,6 @@ class AnnotationError(ValueError):
         super().__init__(f"{message} [{where}]" if where else message)
 
 
-class MissingExtensionError(RuntimeError):
-    """The compiled extension ``amodal2._C`` is needed and not built."""
-
-
 class MissingDependencyError(ImportError):
     """An optional library is not installed; the message names the pip extra that brings it."""
 

@@ -91,9 +91,12 @@ def test_evaluate_tracking_metrics_on_demand(files, tmp_path, capsys):
     assert "AP50" in printed
 
 
-def test_evaluate_unknown_metric_stops_with_a_message(files, capsys):
-    assert evaluate.main([*files, "--metrics=ap,mota"]) == 1
-    assert "got ['ap', 'mota']" in capsys.readouterr().err
+@pytest.mark.parametrize("metrics", ["ap,mota", "nonsense", ""])
+def test_evaluate_unknown_metric_stops_with_a_message(files, capsys, metrics):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([*files, f"--metrics={metrics}"])
+    assert stop.value.code == 2
+    assert f"expected ap or hota or both, got {metrics!r}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("folder", golden_files("eval_*"))
@@ -140,18 +143,66 @@ def test_evaluate_compare_gives_the_intervals(files, tmp_path, capsys):
     assert "20 resamples, seed 3" in (out / "comparison.html").read_text()
 
 
+def test_evaluate_needs_predictions(capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["--gt=gt.json"])
+    assert "one of the arguments --pred --compare is required" in capsys.readouterr().err
+
+
+COMPLETION = ["--pred=a", "--task=completion"]
+IMAGE = ["--pred=a", "--task=image"]
+BOXES = ["--pred=a", "--protocol=tao_modal"]
+
+
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("call", "option"),
     [
-        (["--compare", "a", "b", "--csv=t.csv"], "--csv and --frames go with --pred"),
-        (["--pred", "a", "--frames=f"], "--frames needs --out"),
-        ([], "one of the arguments --pred --compare is required"),
+        (["--compare", "a", "b"], "--csv=t.csv"),
+        (["--compare", "a", "b", "--out=o"], "--frames=f"),
+        (["--pred=a"], "--frames=f"),
+        ([*BOXES, "--out=o"], "--frames=f"),
+        (["--pred=a"], "--resamples=1000"),
+        (["--pred=a"], "--seed=0"),
+        (["--pred=a"], "--score-threshold=0"),
+        (["--pred=a", "--metrics=ap"], "--score-threshold=0.5"),
+        (["--pred=a"], "--occlusion-rules=vrsp"),
+        *((BOXES, option) for option in ("--boxes", "--metrics=ap,hota", "--class-agnostic")),
+        (BOXES, "--occlusion-bins"),
+        *((call, option) for call in (IMAGE, COMPLETION) for option in ("--boxes", "--metrics=ap")),
+        (IMAGE, "--visible-as-amodal"),
+        (IMAGE, "--score-threshold=0.5"),
+        ([*IMAGE, "--protocol=kins"], "--class-agnostic"),
+        ([*IMAGE, "--protocol", "cocoa", "kins"], "--occlusion-rules=cocoa"),
+        (COMPLETION, "--class-agnostic"),
+        (COMPLETION, "--occlusion-bins"),
+        (COMPLETION, "--occlusion-rules=cocoa"),
+        (COMPLETION, "--visible-as-amodal"),
+        (COMPLETION, "--score-threshold=0.5"),
     ],
 )
-def test_evaluate_options_that_do_not_fit_are_refused(options, text, capsys):
-    with pytest.raises(SystemExit):
-        evaluate.main(["--gt=gt.json", *options])
-    assert text in capsys.readouterr().err
+def test_evaluate_options_without_effect_stop_with_one_line(call, option, capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--gt=gt.json", *call, option])
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f" error: {option.split('=')[0]}: expected --" in line
+    assert ", got --" in line
+    assert line.endswith("; leave it out")
+
+
+def test_evaluate_options_with_effect_pass():
+    every = ["--boxes", "--metrics=hota", "--score-threshold=0", "--class-agnostic"]
+    args = evaluate.parse_args(["--gt=g", "--compare", "a", "b", *every, "--resamples=5"])
+    assert (args.metrics, args.score_threshold, args.resamples) == (["hota"], 0, 5)
+    extra = ["--protocol", "kins", "coco", "--class-agnostic", "--occlusion-rules", "vrsp"]
+    assert evaluate.parse_args(["--gt=g", *IMAGE, *extra]).occlusion_rules == ["vrsp"]
+    args = evaluate.parse_args(["--gt=g", "--pred=a", "--out=o", "--frames=f"])
+    assert (args.metrics, args.resamples) == (["ap"], evaluate.RESAMPLES)
+
+
+def test_evaluate_scopes_are_known_to_the_parser():
+    options = vars(evaluate.build_parser().parse_args(["--gt=g", "--pred=a"]))
+    assert set(evaluate.SCOPES) <= set(options)
 
 
 def test_evaluate_box_protocols_of_videos(files, tmp_path, capsys):
@@ -167,14 +218,17 @@ def test_evaluate_box_protocols_of_videos(files, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("extra", "message"),
+    ("task", "expected"),
     [
-        (["--protocol=coco"], "--protocol coco: video has tao_amodal, tao_modal"),
-        (["--protocol=tao_modal", "--boxes"], "--boxes does not go with --protocol of boxes"),
-        (["--protocol=tao_modal", "--metrics=ap,hota"], "--metrics does not go with"),
+        ("video", "tao_amodal, tao_modal, or no --protocol"),
+        ("image", "coco, cocoa, kins"),
+        ("completion", "c2f_image, diffusion_vas, "),
     ],
 )
-def test_evaluate_box_protocols_of_videos_refuse_other_options(files, capsys, extra, message):
-    with pytest.raises(SystemExit):
-        evaluate.main([*files, *extra])
-    assert message in capsys.readouterr().err
+def test_evaluate_unknown_protocol_stops_with_one_line(files, capsys, task, expected):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main([*files, f"--task={task}", "--protocol", "other"])
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"--protocol: expected one of {expected}" in line
+    assert line.endswith(f"for --task {task}, got other")

@@ -40,6 +40,25 @@ def test_evaluate_image_scores_by_every_protocol(tmp_path, capsys):
         assert float(value) == pytest.approx(100)
 
 
+def test_evaluate_image_adds_the_bins_of_the_named_rules(tmp_path, capsys):
+    truth, records = image_content(thing(1)), [found(0.9, **BOTH)]
+    names = ("--occlusion-rules", "a2vis", "fishbowl", "--occlusion-bins")
+    [report] = run(tmp_path, truth, records, "--task=image", *names)["reports"]
+    rows = {row.split("/", 1)[1] for row in report["results"] if row.startswith("amodal/")}
+    bins = {"a2vis/lt50", "a2vis/gt50", "fishbowl/o10_70"}
+    assert rows == bins | {"cocoa/none", "cocoa/partial", "cocoa/heavy"}
+    assert report["results"]["amodal/a2vis/lt50"]["AP"] == pytest.approx(100)
+    printed = capsys.readouterr().out
+    assert "amodal/fishbowl/o10_70" in printed
+
+
+def test_evaluate_image_unknown_occlusion_rule_stops_with_a_message(capsys):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(["--gt=g", "--pred=p", "--task=image", "--occlusion-rules", "other"])
+    assert stop.value.code == 2
+    assert "--occlusion-rules: invalid choice: 'other'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("truth", "record"),
     [
