@@ -140,6 +140,7 @@ TRACKS = "--task video without --protocol"
 TRACKING = f"{TRACKS} and with hota in --metrics"
 PICTURES = "--pred with --out, without --protocol of boxes"
 IMAGES = "--task image with --protocol coco (the default)"
+RULES = f"{IMAGES}, and not vrsp with --compare, which has no intervals for it"
 SCOPES = {
     "csv": ["--pred"],
     "frames": [PICTURES],
@@ -151,7 +152,7 @@ SCOPES = {
     "score_threshold": [TRACKING],
     "class_agnostic": [TRACKS, IMAGES],
     "occlusion_bins": [TRACKS, IMAGES],
-    "occlusion_rules": [IMAGES],
+    "occlusion_rules": [RULES],
 }
 """Option that has an effect in some calls only -> these, any one of which is enough."""
 
@@ -168,6 +169,8 @@ def find_scopes(args: argparse.Namespace) -> set[str]:
         TRACKING: tracks and "hota" in (args.metrics or ()),
         IMAGES: args.task == "image" and "coco" in (args.protocol or ["coco"]),
     }
+    resampled = [OCCLUSION_RULES[name].fp_policy == "all" for name in args.occlusion_rules or ()]
+    found[RULES] = found[IMAGES] and (not args.compare or all(resampled))
     return {scope for scope, holds in found.items() if holds}
 
 
@@ -189,8 +192,10 @@ def find_misuse(args: argparse.Namespace) -> str | None:
         call = ["--compare" if args.compare else "--pred", f"--task {args.task}"]
         call += [f"--protocol {' '.join(args.protocol)}"] if args.protocol else []
         call += [f"--metrics {','.join(args.metrics)}"] if args.metrics else []
-        option = f"--{name.replace('_', '-')}"
-        return f"{option}: expected {' or '.join(accepted)}, got {' '.join(call)}; leave it out"
+        return (
+            f"--{name.replace('_', '-')}: expected {' or '.join(accepted)}, got {' '.join(call)}; "
+            "change that or leave it out"
+        )
     return None
 
 

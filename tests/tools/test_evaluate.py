@@ -169,6 +169,7 @@ BOXES = ["--pred=a", "--protocol=tao_modal"]
         *((BOXES, option) for option in ("--boxes", "--metrics=ap,hota", "--class-agnostic")),
         (BOXES, "--occlusion-bins"),
         *((call, option) for call in (IMAGE, COMPLETION) for option in ("--boxes", "--metrics=ap")),
+        (["--compare", "a", "b", "--task=image"], "--occlusion-rules=vrsp"),
         (IMAGE, "--visible-as-amodal"),
         (IMAGE, "--score-threshold=0.5"),
         ([*IMAGE, "--protocol=kins"], "--class-agnostic"),
@@ -187,7 +188,7 @@ def test_evaluate_options_without_effect_stop_with_one_line(call, option, capsys
     [line] = capsys.readouterr().err.splitlines()
     assert f" error: {option.split('=')[0]}: expected --" in line
     assert ", got --" in line
-    assert line.endswith("; leave it out")
+    assert line.endswith("; change that or leave it out")
 
 
 def test_evaluate_options_with_effect_pass():
