@@ -67,7 +67,9 @@ def test_load_training_dicts_filters_videos_without_annotations(cfg, monkeypatch
 
     DatasetCatalog.remove("toy_v1_amodal_train")
     DatasetCatalog.register("toy_v1_amodal_train", lambda: [{"annotations": []}])
-    with pytest.raises(ValueError, match=r"got none in \['toy_v1_amodal_train'\] \(1 videos"):
+    with pytest.raises(
+        ValueError, match=r"none in \['toy_v1_amodal_train'\] that ClipMapper .* \(1 in"
+    ):
         load_training_dicts(cfg)
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
     assert len(load_training_dicts(cfg)) == 1

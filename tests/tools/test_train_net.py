@@ -16,7 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
 from amodal2.data.datasets import datasets_root, register_builtin_datasets
-from amodal2.data.datasets.builtin import VIDEO_DATASETS
+from amodal2.data.datasets.builtin import IMAGE_DATASETS, VIDEO_DATASETS
 from amodal2.data.synthetic.writer import DatasetSpec, write_split
 from amodal2.utils.errors import CheckpointError
 from tests.conftest import REPOSITORY
@@ -106,7 +106,7 @@ def test_train_net_is_small_and_knows_no_model(tool):
 
 def put_datasets_below(root: str) -> None:
     """Make the names of the built-in datasets mean files below another root."""
-    for name in VIDEO_DATASETS:
+    for name in (*VIDEO_DATASETS, *IMAGE_DATASETS):
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     register_builtin_datasets(root)
