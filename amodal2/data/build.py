@@ -50,8 +50,8 @@ class MappedVideos(Dataset):
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return the mapped sample."""
-        return self.mapper(self.items[index])
+        """Return the mapped sample, the same one each time."""
+        return self.mapper(self.items[index], 0)
 
 
 def load_training_dicts(cfg: CfgNode) -> list[dict[str, Any]]:
