@@ -37,7 +37,7 @@ class MappedStream(Dataset):
         return self.mapper(item, self.stream.sample_seed(position))
 
 
-class MappedVideos(Dataset):
+class MappedTestSamples(Dataset):
     """The mapped test samples: videos, images or objects, as the mapper takes them."""
 
     def __init__(self, items: list[dict[str, Any]], mapper: Mapper) -> None:
@@ -135,7 +135,7 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
     rank, world_size = comm.get_rank(), comm.get_world_size()
     share = dicts[len(dicts) * rank // world_size : len(dicts) * (rank + 1) // world_size]
     return DataLoader(
-        MappedVideos(share, build_mapper(cfg, is_train=False)),
+        MappedTestSamples(share, build_mapper(cfg, is_train=False)),
         batch_size=1,
         shuffle=False,
         num_workers=0,
