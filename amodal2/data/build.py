@@ -12,7 +12,7 @@ from detectron2.data import DatasetCatalog, DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from amodal2.data.mappers.base import Mapper, build_mapper
+from amodal2.data.mappers.base import Mapper, build_mapper, expand_dicts
 from amodal2.data.samplers import PositionBatchSampler, TrainingStream
 
 
@@ -37,8 +37,8 @@ class MappedStream(Dataset):
         return self.mapper(item, self.stream.sample_seed(position))
 
 
-class MappedVideos(Dataset):
-    """The mapped test videos."""
+class MappedTestSamples(Dataset):
+    """The mapped test samples: videos, images or objects, as the mapper takes them."""
 
     def __init__(self, items: list[dict[str, Any]], mapper: Mapper) -> None:
         """Store dataset dicts and mapper."""
@@ -46,18 +46,19 @@ class MappedVideos(Dataset):
         self.mapper = mapper
 
     def __len__(self) -> int:
-        """Return the number of videos."""
+        """Return the number of samples."""
         return len(self.items)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return the mapped video."""
-        return self.mapper(self.items[index])
+        """Return the mapped sample, the same one each time."""
+        return self.mapper(self.items[index], 0)
 
 
 def load_training_dicts(cfg: CfgNode) -> list[dict[str, Any]]:
-    """Load the dicts of ``DATASETS.TRAIN``, one list after the other.
+    """Load the dicts of ``DATASETS.TRAIN``, one list after the other, and expand them.
 
-    Videos without any annotation are left out if ``DATALOADER.FILTER_EMPTY_ANNOTATIONS``.
+    Videos and images without any annotation are left out if
+    ``DATALOADER.FILTER_EMPTY_ANNOTATIONS``; the others become one dict per sample of the mapper.
 
     Args:
         cfg: configuration.
@@ -66,20 +67,27 @@ def load_training_dicts(cfg: CfgNode) -> list[dict[str, Any]]:
         list[dict]: at least one.
 
     Raises:
-        ValueError: if no video is left.
+        ValueError: if nothing is left.
     """
     names = list(cfg.DATASETS.TRAIN)
     dicts = list(itertools.chain.from_iterable(DatasetCatalog.get(name) for name in names))
     total = len(dicts)
     if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
         dicts = [item for item in dicts if item.get("annotations")]
-    if not dicts:
+    samples = expand_dicts(cfg, dicts)
+    if not samples:
         raise ValueError(
-            f"load_training_dicts: expected annotated videos in DATASETS.TRAIN, got none in "
-            f"{names} ({total} videos in all)"
+            f"load_training_dicts: expected annotated videos or images in DATASETS.TRAIN, got none "
+            f"in {names} that {cfg.INPUT.AMODAL.MAPPER} can take ({total} in all)"
         )
-    logging.getLogger(__name__).info("Training on %d of %d videos of %s", len(dicts), total, names)
-    return dicts
+    logging.getLogger(__name__).info(
+        "Training on %d samples of %d of the %d videos or images of %s",
+        len(samples),
+        len(dicts),
+        total,
+        names,
+    )
+    return samples
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
@@ -90,14 +98,12 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
         start_iter: first iteration, i.e. batches of the stream that are skipped.
 
     Returns:
-        DataLoader: yields lists of ``SOLVER.IMS_PER_BATCH / processes`` samples. The samples do not
-            depend on
-        ``DATALOADER.NUM_WORKERS``.
+        DataLoader: yields lists of ``SOLVER.IMS_PER_BATCH / processes`` samples, which do not
+        depend on ``DATALOADER.NUM_WORKERS``.
     """
     workers = cfg.DATALOADER.NUM_WORKERS
     dicts = load_training_dicts(cfg)
-    # Workers read pickled bytes, since reference counts of shared Python objects would copy the
-    # pages.
+    # Workers read pickled bytes: reference counts of shared Python objects would copy the pages.
     items = DatasetFromList(dicts, copy=False, serialize=True) if workers > 0 else dicts
     batches = PositionBatchSampler(
         cfg.SOLVER.IMS_PER_BATCH,
@@ -122,15 +128,14 @@ def build_test_loader(cfg: CfgNode, name: str) -> DataLoader:
         name: registered dataset name.
 
     Returns:
-        DataLoader: yields lists of one mapped video; each rank sees a contiguous share. Frames are
-            decoded when the
-        model asks for them, so there are no workers.
+        DataLoader: yields lists of one mapped sample; each rank sees a contiguous share. The frames
+        of videos are decoded when the model asks for them, so there are no workers.
     """
-    dicts = DatasetCatalog.get(name)
+    dicts = expand_dicts(cfg, DatasetCatalog.get(name))
     rank, world_size = comm.get_rank(), comm.get_world_size()
     share = dicts[len(dicts) * rank // world_size : len(dicts) * (rank + 1) // world_size]
     return DataLoader(
-        MappedVideos(share, build_mapper(cfg, is_train=False)),
+        MappedTestSamples(share, build_mapper(cfg, is_train=False)),
         batch_size=1,
         shuffle=False,
         num_workers=0,

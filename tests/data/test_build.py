@@ -4,8 +4,11 @@ import multiprocessing
 import pickle
 from itertools import islice
 
+import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from amodal2.data.build import (
@@ -15,6 +18,7 @@ from amodal2.data.build import (
     load_training_dicts,
     start_worker,
 )
+from amodal2.structures import encode_mask
 from tests.engine.toy import LENGTH, toy_config
 
 
@@ -63,11 +67,11 @@ def test_build_train_loader_dataset_can_be_pickled(cfg):
 
 
 def test_load_training_dicts_filters_videos_without_annotations(cfg, monkeypatch):
-    from detectron2.data import DatasetCatalog
-
     DatasetCatalog.remove("toy_v1_amodal_train")
     DatasetCatalog.register("toy_v1_amodal_train", lambda: [{"annotations": []}])
-    with pytest.raises(ValueError, match=r"got none in \['toy_v1_amodal_train'\] \(1 videos"):
+    with pytest.raises(
+        ValueError, match=r"none in \['toy_v1_amodal_train'\] that ClipMapper .* \(1 in"
+    ):
         load_training_dicts(cfg)
     cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
     assert len(load_training_dicts(cfg)) == 1
@@ -88,3 +92,61 @@ def test_build_test_loader_ranks_share_the_videos(cfg, monkeypatch):
         monkeypatch.setattr("amodal2.data.build.comm.get_world_size", lambda: 3)
         seen += [b[0]["video_id"] for b in build_test_loader(cfg, "toy_v1_amodal_train")]
     assert seen == [1, 2, 3, 4]
+
+
+@pytest.fixture
+def patch_cfg(cfg, tmp_path):
+    """Return a configuration of object patches of three images: no, one and two objects."""
+    pictures = []
+    for number, objects in enumerate(([], [1], [2, 3]), start=1):
+        file = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((12, 12, 3), 40 * number, np.uint8)).save(file)
+        picture = {"image_id": number, "file_name": str(file), "height": 12, "width": 12}
+        pictures.append(picture | {"annotations": [square(key) for key in objects]})
+    DatasetCatalog.register("toy_v1_amodal_patches", lambda: pictures)
+    cfg.DATASETS.TRAIN = ("toy_v1_amodal_patches",)
+    cfg.INPUT.AMODAL.MAPPER = "ObjectPatchMapper"
+    cfg.INPUT.AMODAL.PATCH_SIZE = 16
+    yield cfg
+    DatasetCatalog.remove("toy_v1_amodal_patches")
+
+
+def square(number):
+    mask = np.zeros((12, 12), dtype=bool)
+    mask[number : number + 4, 2:6] = True
+    rle, box = encode_mask(mask), [2, number, 4, 4]
+    masks = {"visible_segm": rle, "amodal_segm": rle, "visible_bbox": box, "amodal_bbox": box}
+    return {"id": number, "category_id": 0, "iscrowd": 0, **masks}
+
+
+def test_build_test_loader_gives_every_object_once(patch_cfg):
+    batches = list(build_test_loader(patch_cfg, "toy_v1_amodal_patches"))
+    assert [[(s["image_id"], s["annotation_id"]) for s in batch] for batch in batches] == [
+        [(2, 1)],
+        [(3, 2)],
+        [(3, 3)],
+    ]
+
+
+def test_build_test_loader_leaves_the_global_generator_alone(patch_cfg):
+    np.random.seed(1)  # noqa: NPY002, mappers without a seed draw one from it
+    expected = np.random.random()  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    list(build_test_loader(patch_cfg, "toy_v1_amodal_patches"))
+    assert np.random.random() == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize("leave_out_empty", [True, False])
+def test_build_train_loader_gives_every_object_once_per_pass(patch_cfg, leave_out_empty):
+    patch_cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = leave_out_empty
+    batches = islice(build_train_loader(patch_cfg), 3)
+    seen = [sample["annotation_id"] for batch in batches for sample in batch]
+    assert sorted(seen[:3]) == sorted(seen[3:]) == [1, 2, 3]
+
+
+def test_load_training_dicts_without_objects_for_the_mapper_raises(patch_cfg):
+    DatasetCatalog.remove("toy_v1_amodal_patches")
+    crowd = {**square(1), "iscrowd": 1}
+    DatasetCatalog.register("toy_v1_amodal_patches", lambda: [{"annotations": [crowd]}])
+    with pytest.raises(ValueError, match=r"that ObjectPatchMapper can take \(1 in all\)"):
+        load_training_dicts(patch_cfg)

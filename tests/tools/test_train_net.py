@@ -16,7 +16,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
 from amodal2.data.datasets import datasets_root, register_builtin_datasets
-from amodal2.data.datasets.builtin import VIDEO_DATASETS
+from amodal2.data.datasets.builtin import IMAGE_DATASETS, VIDEO_DATASETS
 from amodal2.data.synthetic.writer import DatasetSpec, write_split
 from amodal2.utils.errors import CheckpointError
 from tests.conftest import REPOSITORY
@@ -106,7 +106,7 @@ def test_train_net_is_small_and_knows_no_model(tool):
 
 def put_datasets_below(root: str) -> None:
     """Make the names of the built-in datasets mean files below another root."""
-    for name in VIDEO_DATASETS:
+    for name in (*VIDEO_DATASETS, *IMAGE_DATASETS):
         DatasetCatalog.remove(name)
         MetadataCatalog.remove(name)
     register_builtin_datasets(root)
@@ -171,7 +171,9 @@ def test_train_net_a2vis_killed_and_resumed_gives_the_same_weights(tool, tmp_pat
     )
     deadline = time.monotonic() + 120
     try:
-        while not (tmp_path / "killed" / "model_0000003.pth").exists():
+        # The tag follows the file: killed between them, the run resumes from the one before.
+        tag = tmp_path / "killed" / "last_checkpoint"
+        while not tag.exists() or tag.read_text() not in ("model_0000003.pth", "model_0000005.pth"):
             assert killed.poll() is None, "the run ended before its second checkpoint"
             assert time.monotonic() < deadline, "no second checkpoint within two minutes"
             time.sleep(0.005)

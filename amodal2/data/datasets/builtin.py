@@ -6,22 +6,25 @@ import os
 
 from amodal2.data.datasets.catalog import registered_by
 from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES
+from amodal2.data.datasets.coco_amodal import register_amodal_coco_instances
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
+from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
+from amodal2.data.importers.kins import CATEGORIES as KINS_CATEGORIES
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
-_CLASS_AGNOSTIC = {1: "object"}
+Row = tuple[str, str, dict[int, str] | None]
 
-VIDEO_DATASETS: dict[str, tuple[str, str, dict[int, str] | None]] = {
+VIDEO_DATASETS: dict[str, Row] = {
     "aquarium_v1_amodal_train": ("aquarium/train.json", "aquarium", AQUARIUM_CATEGORIES),
     "aquarium_v1_amodal_val": ("aquarium/val.json", "aquarium", AQUARIUM_CATEGORIES),
     "coco_2017frames_visible_train": ("coco/frames_train2017.json", "coco", None),
     "fishbowl_v1_amodal_train": ("fishbowl/train.json", "fishbowl", None),
     "fishbowl_v1_amodal_val": ("fishbowl/val.json", "fishbowl", None),
     "fishbowl_v1_amodal_test": ("fishbowl/test.json", "fishbowl", None),
-    "movid_a_amodal_train": ("movid_a/train.json", "movid_a", _CLASS_AGNOSTIC),
-    "movid_a_amodal_test": ("movid_a/test.json", "movid_a", _CLASS_AGNOSTIC),
+    "movid_a_amodal_train": ("movid_a/train.json", "movid_a", CLASS_AGNOSTIC),
+    "movid_a_amodal_test": ("movid_a/test.json", "movid_a", CLASS_AGNOSTIC),
     "ovis_personcar_visible_train": ("ovis/person_car.json", "ovis", None),
     "ovis_v1_visible_train": ("ovis/train.json", "ovis", None),
     "sailvos_25f_amodal_train": ("sailvos/train.json", "sailvos", None),
@@ -36,6 +39,22 @@ class names once the file has been read. ``_amodal`` or ``_visible`` (visible ma
 names apart from those of other projects: Mask2Former and VITA register ``ytvis_2019_train``.
 """
 
+_KINS_TRAIN, _KINS_TEST = "kins/training/image_2", "kins/testing/image_2"
+
+IMAGE_DATASETS: dict[str, Row] = {
+    "cocoa_2014_amodal_train": ("cocoa/train.json", "coco/train2014", CLASS_AGNOSTIC),
+    "cocoa_2014_amodal_val": ("cocoa/val.json", "coco/val2014", CLASS_AGNOSTIC),
+    "cocoa_cls_amodal_train": ("cocoa_cls/train.json", "coco/train2014", None),
+    "cocoa_cls_amodal_val": ("cocoa_cls/val.json", "coco/val2014", None),
+    "d2sa_v1_amodal_train": ("d2sa/train.json", "d2sa/images", None),
+    "d2sa_v1_amodal_val": ("d2sa/val.json", "d2sa/images", None),
+    "kins_2019_amodal_train": ("kins/train.json", _KINS_TRAIN, KINS_CATEGORIES["2019"]),
+    "kins_2019_amodal_test": ("kins/test.json", _KINS_TEST, KINS_CATEGORIES["2019"]),
+    "kins_2020_amodal_train": ("kins2020/train.json", _KINS_TRAIN, KINS_CATEGORIES["2020"]),
+    "kins_2020_amodal_test": ("kins2020/test.json", _KINS_TEST, KINS_CATEGORIES["2020"]),
+}
+"""The same of image datasets; both releases of KINS and both kinds of COCOA share their images."""
+
 
 def datasets_root() -> str:
     """Return the folder that all built-in datasets lie in."""
@@ -43,16 +62,19 @@ def datasets_root() -> str:
 
 
 def register_builtin_datasets(root: str) -> None:
-    """Register every row of the table; a name that somebody else has taken is left to them.
+    """Register every row of the tables; a name that somebody else has taken is left to them.
 
     Args:
         root: folder that all datasets lie in.
     """
-    for name, (json_file, frames, categories) in VIDEO_DATASETS.items():
-        owner = registered_by(name)
-        if owner is not None:
-            logger.warning("dataset %s stays as %s has registered it", name, owner)
-            continue
-        register_video_amodal_instances(
-            name, os.path.join(root, json_file), os.path.join(root, frames), categories=categories
-        )
+    for table, register in (
+        (VIDEO_DATASETS, register_video_amodal_instances),
+        (IMAGE_DATASETS, register_amodal_coco_instances),
+    ):
+        for name, (json_file, folder, categories) in table.items():
+            owner = registered_by(name)
+            if owner is not None:
+                logger.warning("dataset %s stays as %s has registered it", name, owner)
+                continue
+            json_path, files = os.path.join(root, json_file), os.path.join(root, folder)
+            register(name, json_path, files, categories=categories)

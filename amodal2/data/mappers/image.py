@@ -13,7 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.structures import BitMasks, Boxes, Instances
 
 from amodal2.data.lazy_frames import frames_to_tensor
-from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY
+from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
 from amodal2.data.mappers.occluders import build_occluders
 from amodal2.data.transforms import (
     ClipGeometry,
@@ -127,9 +127,7 @@ class ImageMapper:
             geometry = ClipGeometry.resize_to(height, width, size)
             sample["image"] = to_model_image(geometry.apply_frames(image[None]), self.image_format)
             return sample
-        rng = np.random.default_rng(
-            np.random.randint(2**31) if sample_seed is None else sample_seed  # noqa: NPY002, seeded per worker
-        )
+        rng = sample_generator(sample_seed)
         if self.geometry is None:
             geometry = ClipGeometry.resize_to(height, width, (height, width))
         else:

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from detectron2.config import CfgNode, configurable
 
-from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY
+from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
 from amodal2.data.mappers.image import build_instances, read_sized_image, to_model_image
 from amodal2.data.mappers.occluders import build_occluders
 from amodal2.data.transforms import ClipGeometry, random_color_change
@@ -43,7 +42,12 @@ class ObjectPatchMapper:
     1. Takes the object that the dict names (``split_objects``), or draws one.
     2. Enlarges its box, crops image and masks, and resizes both to S x S.
     3. In training also flips and changes colours.
+
+    The loaders of this project apply ``split_objects`` themselves; Detectron2's own take its result
+    as ``dataset=`` and this as ``mapper=``, with or without the keys of ``INPUT.AMODAL``.
     """
+
+    expand_dicts = staticmethod(split_objects)
 
     @configurable
     def __init__(
@@ -91,26 +95,30 @@ class ObjectPatchMapper:
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
         """Translate config keys into the arguments of ``__init__``."""
-        node = cfg.INPUT.AMODAL
-        fixed = (node.PATCH_ENLARGE_TEST, node.PATCH_ENLARGE_TEST)
-        return {
+        settings: dict[str, Any] = {
             "is_train": is_train,
-            "size": node.PATCH_SIZE,
-            "enlarge": tuple(node.PATCH_ENLARGE) if is_train else fixed,
-            "box": node.PATCH_BOX,
             "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
             "image_format": cfg.INPUT.FORMAT,
-            "occluder": node.OCCLUDER,
-            "color_jitter": node.COLOR_JITTER,
         }
+        node = cfg.INPUT.get("AMODAL")
+        if node is not None:
+            fixed = (node.PATCH_ENLARGE_TEST, node.PATCH_ENLARGE_TEST)
+            settings["size"] = node.PATCH_SIZE
+            settings["enlarge"] = tuple(node.PATCH_ENLARGE) if is_train else fixed
+            settings["box"] = node.PATCH_BOX
+            settings["occluder"] = node.OCCLUDER
+            settings["color_jitter"] = node.COLOR_JITTER
+        return settings
 
-    def __call__(self, dataset_dict: dict[str, Any], sample_seed: int = 0) -> dict[str, Any]:
+    def __call__(
+        self, dataset_dict: dict[str, Any], sample_seed: int | None = None
+    ) -> dict[str, Any]:
         """Map one object.
 
         Args:
             dataset_dict: a dict of :mod:`amodal2.data.datasets.coco_amodal` whose annotations have
                 both kinds of masks; not changed.
-            sample_seed: seed of all random choices.
+            sample_seed: seed of all random choices; None draws one, see ``sample_generator``.
 
         Returns:
             dict: "image_id", "height", "width" (original, pixels), "annotation_id", "image" (uint8
@@ -121,7 +129,7 @@ class ObjectPatchMapper:
         Raises:
             ValueError: if the image has no object with visible pixels.
         """
-        rng = np.random.default_rng(sample_seed)
+        rng = sample_generator(sample_seed)
         objects = dataset_dict["annotations"]
         number = dataset_dict.get(OBJECT_KEY)
         if number is None:

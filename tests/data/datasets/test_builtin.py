@@ -3,12 +3,17 @@ from __future__ import annotations
 import builtins
 import json
 import logging
+import os
 import re
+import runpy
 
+import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from amodal2.data.datasets import builtin
+from amodal2.structures import encode_mask
+from tests.conftest import REPOSITORY
 
 
 @pytest.mark.parametrize("name", builtin.VIDEO_DATASETS)
@@ -36,6 +41,7 @@ def test_builtin_names_leave_those_of_mask2former_and_vita_free(name):
 def test_register_builtin_datasets_leaves_a_taken_name_to_its_owner(monkeypatch, tmp_path, caplog):
     rows = {f"toy_v1_amodal_{name}": (f"{name}.json", name, {1: "x"}) for name in ("taken", "free")}
     monkeypatch.setattr(builtin, "VIDEO_DATASETS", rows)
+    monkeypatch.setattr(builtin, "IMAGE_DATASETS", {})
 
     def of_somebody_else():
         return ["theirs"]
@@ -74,6 +80,7 @@ def test_register_builtin_datasets_reads_no_file(monkeypatch, all_rows):
         (root / row[0]).parent.mkdir(exist_ok=True)
         (root / row[0]).write_text("{")
     monkeypatch.setattr(builtin, "VIDEO_DATASETS", rows)
+    monkeypatch.setattr(builtin, "IMAGE_DATASETS", {})
     monkeypatch.setattr(builtins, "open", lambda *args, **kwargs: opened.append(args))
     monkeypatch.setattr("pathlib.Path.read_bytes", opened.append)
     builtin.register_builtin_datasets(str(root))
@@ -86,6 +93,7 @@ def test_register_builtin_datasets_reads_no_file(monkeypatch, all_rows):
 def test_row_without_categories_takes_them_from_the_file(monkeypatch, all_rows):
     root, rows = all_rows
     monkeypatch.setattr(builtin, "VIDEO_DATASETS", rows)
+    monkeypatch.setattr(builtin, "IMAGE_DATASETS", {})
     builtin.register_builtin_datasets(str(root))
     mask = {"size": [2, 3], "counts": [1, 2, 3]}
     video = {"id": 1, "width": 3, "height": 2, "length": 1, "file_names": ["v/0.png"]}
@@ -109,6 +117,7 @@ def test_register_builtin_datasets_places_every_row_below_the_root(monkeypatch, 
     monkeypatch.setattr(
         builtin, "VIDEO_DATASETS", {"toy_v1_amodal_row": ("toy/a.json", "toy/b", {1: "x"})}
     )
+    monkeypatch.setattr(builtin, "IMAGE_DATASETS", {})
     builtin.register_builtin_datasets(str(tmp_path))
     try:
         metadata = MetadataCatalog.get("toy_v1_amodal_row")
@@ -117,3 +126,58 @@ def test_register_builtin_datasets_places_every_row_below_the_root(monkeypatch, 
     finally:
         DatasetCatalog.pop("toy_v1_amodal_row")
         MetadataCatalog.pop("toy_v1_amodal_row")
+
+
+@pytest.mark.parametrize("name", builtin.IMAGE_DATASETS)
+def test_image_datasets_are_registered_under_the_naming_rule(name):
+    assert name in DatasetCatalog.list()
+    assert re.fullmatch(r"[a-z0-9]+_[a-z0-9]+_amodal_[a-z]+", name)
+    json_file, folder, categories = builtin.IMAGE_DATASETS[name]
+    metadata = MetadataCatalog.get(name)
+    assert metadata.evaluator_type == "coco_amodal"
+    assert metadata.json_file == os.path.join(builtin.datasets_root(), json_file)
+    assert metadata.image_root == os.path.join(builtin.datasets_root(), folder)
+    known = metadata.get("thing_classes")
+    assert known == (None if categories is None else list(categories.values()))
+
+
+@pytest.mark.parametrize("table", ["VIDEO_DATASETS", "IMAGE_DATASETS"])
+def test_datasets_have_their_names_in_the_document(table):
+    text = (REPOSITORY / "datasets" / "README.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"`([a-z0-9_]+(?:\{[a-z,]+\})?)`", text)
+    named = {
+        name.partition("{")[0] + split
+        for name in quoted
+        for split in re.findall(r"[a-z]+", name.partition("{")[2]) or [""]
+    }
+    assert set(getattr(builtin, table)) <= named
+
+
+def test_prepared_kins_is_read_under_its_name(monkeypatch, tmp_path):
+    """The script's output, at the place that datasets/README.md says, is the dataset's file."""
+    row = builtin.IMAGE_DATASETS["kins_2019_amodal_test"]
+    monkeypatch.setattr(builtin, "VIDEO_DATASETS", {})
+    monkeypatch.setattr(builtin, "IMAGE_DATASETS", {"toy_2019_amodal_test": row})
+    outline = [[0, 0, 4, 0, 4, 4, 0, 4]]
+    seen = encode_mask(np.eye(6, dtype=bool))
+    source = {
+        "images": [{"id": 3, "file_name": "000003.png", "height": 6, "width": 6}],
+        "annotations": [
+            {"id": 1, "image_id": 3, "category_id": 4, "segmentation": outline, "inmodal_seg": seen}
+        ],
+    }
+    (tmp_path / "kins").mkdir()
+    (tmp_path / "instances_val.json").write_text(json.dumps(source))
+    script = runpy.run_path(str(REPOSITORY / "datasets" / "prepare_kins.py"))
+    out = tmp_path / "kins" / "test.json"
+    assert script["main"]([str(tmp_path / "instances_val.json"), "--out", str(out)]) == 0
+    builtin.register_builtin_datasets(str(tmp_path))
+    try:
+        (entry,) = DatasetCatalog.get("toy_2019_amodal_test")
+        image = tmp_path / "kins" / "testing" / "image_2" / "000003.png"
+        assert entry["file_name"] == str(image)
+        names = MetadataCatalog.get("toy_2019_amodal_test").thing_classes
+        assert [names[record["category_id"]] for record in entry["annotations"]] == ["car"]
+    finally:
+        DatasetCatalog.pop("toy_2019_amodal_test")
+        MetadataCatalog.pop("toy_2019_amodal_test")

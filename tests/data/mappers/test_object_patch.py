@@ -4,6 +4,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg as get_stock_cfg
+from detectron2.data import build_detection_train_loader
 
 from amodal2.config import get_cfg
 from amodal2.data.datasets import load_amodal_coco_json
@@ -143,3 +145,34 @@ def test_object_patch_mapper_image_without_such_objects_is_refused(picture):
 def test_object_patch_mapper_wrong_settings_are_refused(settings, text):
     with pytest.raises(ValueError, match=text):
         ObjectPatchMapper(is_train=True, **settings)
+
+
+def test_object_patch_mapper_works_with_stock_config(picture):
+    cfg = get_stock_cfg()
+    assert "AMODAL" not in cfg.INPUT
+    (item, _) = split_objects([picture])
+    sample = ObjectPatchMapper(cfg, is_train=False)(item)
+    assert sample["image"].shape == (3, 256, 256)
+    blue_bgr = torch.tensor(BLUE[::-1], dtype=torch.uint8)  # the stock format
+    colours = sample["image"].permute(1, 2, 0)[sample["instances"].gt_visible_masks[0]]
+    assert torch.equal(colours.median(dim=0).values, blue_bgr)
+
+
+def test_object_patch_mapper_without_a_seed_draws_anew(picture):
+    mapper = ObjectPatchMapper(is_train=True, size=8, enlarge=(1.0, 3.0))
+    np.random.seed(5)  # noqa: NPY002, what Detectron2's workers do
+    crops = [mapper(picture)["crop"] for _ in range(6)]
+    assert len(set(crops)) > 2
+    np.random.seed(5)  # noqa: NPY002
+    assert [mapper(picture)["crop"] for _ in range(6)] == crops
+
+
+def test_object_patch_mapper_in_the_loader_of_detectron2(picture):
+    loader = build_detection_train_loader(
+        dataset=split_objects([picture]),
+        mapper=ObjectPatchMapper(get_stock_cfg()),
+        total_batch_size=2,
+        num_workers=0,
+    )
+    (first, second) = next(iter(loader))
+    assert {first["annotation_id"], second["annotation_id"]} == {12, 13}
