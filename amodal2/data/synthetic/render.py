@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -283,10 +282,3 @@ def _advance(
         v = np.where(on_limb, moved_v + np.float32(limb.root[1]), v)
     following = _Placement(actor, t + 1, width)
     return following.to_screen(*actor.deformation.to_plane(u, v, t + 1))
-
-
-def contact_sheet(frames: list[npt.NDArray[np.uint8]], columns: int) -> npt.NDArray[np.uint8]:
-    """Put equally large RGB frames (uint8 [H, W, 3]) side by side, ``columns`` per row."""
-    rows = [frames[i : i + columns] for i in range(0, len(frames), columns)]
-    blank = np.zeros_like(frames[0])
-    return cv2.vconcat([cv2.hconcat(row + [blank] * (columns - len(row))) for row in rows])

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from amodal2.data.synthetic.aquarium import build_aquarium
-from amodal2.data.synthetic.render import contact_sheet, draw_actor, render_frame
+from amodal2.data.synthetic.render import draw_actor, render_frame
 from amodal2.data.synthetic.scene import Appendage
 from tests.data.synthetic.discs import Plain, disc, scene
 
@@ -108,10 +108,3 @@ def test_render_frame_flow_of_swimming_fish_carries_the_picture_to_the_next_fram
         unmoved = np.abs(then.image[core].astype(int) - now.image[core]).mean()
         assert error < 0.5 * unmoved
     assert tested >= 3
-
-
-def test_contact_sheet_fills_rows_and_pads_the_last():
-    frames = [np.full((4, 6, 3), value, np.uint8) for value in (1, 2, 3)]
-    sheet = contact_sheet(frames, 2)
-    assert sheet.shape == (8, 12, 3)
-    assert sheet[5, 7].tolist() == [0, 0, 0]
