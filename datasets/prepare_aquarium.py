@@ -44,6 +44,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=("mp4", "png"), default="mp4", help="one file or frames per video (mp4)"
     )
+    parser.add_argument(
+        "--dense",
+        action="store_true",
+        help="half of the object-frames more than a fifth hidden, instead of three in ten",
+    )
     parser.add_argument("--flow", action="store_true", help="also write optical flow")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes (one per core)"
@@ -63,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         width, height = args.size
         spec = DatasetSpec(
+            scene="aquarium_dense" if args.dense else "aquarium",
             seed=args.seed,
             width=width,
             height=height,

@@ -35,6 +35,16 @@ def test_main_default_format_is_one_video_file(script, tmp_path):
     assert script.main(["--out", str(tmp_path), *SMALL, "--seed", "5", "--force"]) == 0
 
 
+def test_main_dense_draws_another_choreography(script, tmp_path):
+    for name, options in (("usual", []), ("dense", ["--dense"])):
+        assert script.main(["--out", str(tmp_path / name), *SMALL, "--frames", "8", *options]) == 0
+    usual, dense = (
+        json.loads((tmp_path / name / "train.json").read_text()) for name in ("usual", "dense")
+    )
+    assert dense["info"]["scene"] == "aquarium_dense"
+    assert dense["annotations"] != usual["annotations"]
+
+
 def test_main_bad_value_ends_with_status_two(script, tmp_path):
     assert script.main(["--out", str(tmp_path), "--frames", "200"]) == 2
 

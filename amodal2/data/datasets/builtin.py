@@ -17,6 +17,11 @@ logger = get_logger(__name__)
 Row = tuple[str, str, dict[int, str] | None]
 
 VIDEO_DATASETS: dict[str, Row] = {
+    "aquarium_dense_amodal_train": (
+        "aquarium_dense/train.json",
+        "aquarium_dense",
+        AQUARIUM_CATEGORIES,
+    ),
     "aquarium_v1_amodal_train": ("aquarium/train.json", "aquarium", AQUARIUM_CATEGORIES),
     "aquarium_v1_amodal_val": ("aquarium/val.json", "aquarium", AQUARIUM_CATEGORIES),
     "coco_2017frames_visible_train": ("coco/frames_train2017.json", "coco", None),

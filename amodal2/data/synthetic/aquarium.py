@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from amodal2.data.synthetic.choreography import Choreographer, Role, Spot
+from amodal2.data.synthetic.choreography import USUAL, Choreographer, Crowding, Role, Spot
 from amodal2.data.synthetic.motion import stand
 from amodal2.data.synthetic.scene import Actor, Appendage, Scene
 from amodal2.data.synthetic.scenery import draw_bush, draw_kelp, draw_rock
@@ -32,7 +32,9 @@ class _Set:
     drift: npt.NDArray[np.float64]
 
 
-def build_aquarium(rng: np.random.Generator, frames: int, height: int, width: int) -> Scene:
+def build_aquarium(
+    rng: np.random.Generator, frames: int, height: int, width: int, crowding: Crowding = USUAL
+) -> Scene:
     """Make up one video.
 
     Args:
@@ -40,6 +42,7 @@ def build_aquarium(rng: np.random.Generator, frames: int, height: int, width: in
         frames (int): number of frames.
         height (int): rows for which textures are made.
         width (int): columns for which textures are made.
+        crowding (Crowding): how much the video shall hide.
 
     Returns:
         Scene: fish first (annotated), then scenery.
@@ -60,7 +63,7 @@ def build_aquarium(rng: np.random.Generator, frames: int, height: int, width: in
     roles = _cast(rng, [actor.trajectory.depth[0] for actor in scenery])
     fish = [_draw_fish(rng, role, stage) for role in roles]
     scene = Scene(frames, [*fish, *scenery], water, dict(CATEGORIES))
-    choreographer = Choreographer(rng, roles, spots, frames, stage.aspect)
+    choreographer = Choreographer(rng, roles, spots, frames, stage.aspect, crowding)
     for actor, path in zip(fish, choreographer.choreograph(scene), strict=True):
         actor.trajectory = path
     return scene

@@ -20,11 +20,31 @@ from amodal2.data.synthetic.statistics import has_vanished
 
 _COARSE_WIDTH = 120
 _STEPS = 60
-_SHARE = 0.31
-_VANISHING = (0.08, 0.46, 0.34, 0.12)
 _LEAST_SEEN = 0.0045
 _LEAST_PRESENCE = 0.6
 _KINDS = {"meet": 0.16, "visit": 0.06, "enter": 0.12, "return": 0.12, "roam": 0.54}
+
+
+@dataclass(frozen=True)
+class Crowding:
+    """How much the videos of a dataset hide.
+
+    Attributes:
+        share (tuple[float, float, float]): least, mean and largest share of object-frames more than
+            a fifth hidden.
+        vanishing (tuple[float, ...]): chances that 0, 1, 2, ... fish vanish in the middle of a
+            video.
+    """
+
+    share: tuple[float, float, float]
+    vanishing: tuple[float, ...]
+
+
+USUAL = Crowding((0.2, 0.31, 0.44), (0.08, 0.46, 0.34, 0.12))
+"""Of the aquarium."""
+
+DENSE = Crowding((0.39, 0.5, 0.63), (0.04, 0.26, 0.4, 0.3))
+"""Of the aquarium in which half of the fish are in each other's way."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +192,7 @@ class Choreographer:
         spots: Sequence[Spot],
         frames: int,
         aspect: float,
+        crowding: Crowding = USUAL,
     ) -> None:
         """Keep what all paths have in common.
 
@@ -181,9 +202,10 @@ class Choreographer:
             spots (Sequence[Spot]): scenery to hide behind.
             frames (int): number of frames.
             aspect (float): height over width of the picture.
+            crowding (Crowding): how much the video shall hide.
         """
         self._rng, self._roles, self._spots = rng, roles, spots
-        self._frames, self._aspect = frames, aspect
+        self._frames, self._aspect, self._crowding = frames, aspect, crowding
 
     def choreograph(self, scene: Scene) -> list[Trajectory]:
         """Choose the paths of all fish.
@@ -199,8 +221,10 @@ class Choreographer:
         """
         rng = self._rng
         judge = Judge(scene, self._aspect)
-        count = int(rng.choice(4, p=_VANISHING))
-        share = float(np.clip(rng.normal(_SHARE, 0.05), 0.2, 0.44))
+        least_share, mean_share, largest_share = self._crowding.share
+        chances = self._crowding.vanishing
+        count = int(rng.choice(len(chances), p=chances))
+        share = float(np.clip(rng.normal(mean_share, 0.05), least_share, largest_share))
         goal = _Goal(share, self._choose_hidden(count))
         best = self._start(goal)
         hiding = judge.measure(best)

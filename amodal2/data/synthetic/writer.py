@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 from amodal2.data.synthetic.annotate import TrackLabels
 from amodal2.data.synthetic.aquarium import CATEGORIES, build_aquarium
+from amodal2.data.synthetic.choreography import DENSE
 from amodal2.data.synthetic.render import render_frame
 from amodal2.data.synthetic.scene import Scene
 from amodal2.data.synthetic.statistics import measure_dataset
@@ -53,7 +55,10 @@ class SceneKind:
     categories: dict[int, str]
 
 
-SCENES: dict[str, SceneKind] = {"aquarium": SceneKind(build_aquarium, CATEGORIES)}
+SCENES: dict[str, SceneKind] = {
+    "aquarium": SceneKind(build_aquarium, CATEGORIES),
+    "aquarium_dense": SceneKind(partial(build_aquarium, crowding=DENSE), CATEGORIES),
+}
 """Every scene by name."""
 
 

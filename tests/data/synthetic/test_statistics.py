@@ -66,6 +66,14 @@ def test_generated_videos_are_hard_enough(generated):
 
 
 @pytest.mark.slow
+def test_generated_dense_videos_hide_half(tmp_path):
+    spec = DatasetSpec("aquarium_dense", seed=11, width=96, height=64, frames=32, format="png")
+    found = measure_dataset(json.loads(write_split(spec, tmp_path, "train", 8).read_text()))
+    assert 0.42 <= found.hidden <= 0.6
+    assert found.vanishing >= 0.15
+
+
+@pytest.mark.slow
 def test_generated_visible_masks_are_poor_amodal_predictions(generated):
     dataset = read_video_json(generated)
     predictions = [
