@@ -165,16 +165,23 @@ def test_main_unknown_row_ends_with_status_two(tool, tmp_path, capsys):
     assert "got a2viz" in capsys.readouterr().err
 
 
-@pytest.fixture
-def aquarium(tool, runs, monkeypatch, tmp_path):
-    """Render a tiny aquarium, make every model tiny, and return a plan for two iterations."""
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Render a tiny aquarium."""
+    folder = tmp_path_factory.mktemp("aquarium")
     script = load_script("datasets/prepare_aquarium.py")
     small = ["--train", "3", "--val", "1", "--size", "64x48", "--frames", "6", "--workers", "1"]
-    assert script.main(["--out", str(tmp_path / "data"), *small, "--format", "png"]) == 0
+    assert script.main(["--out", str(folder), *small, "--format", "png"]) == 0
+    return folder
+
+
+@pytest.fixture
+def aquarium(tool, runs, rendered, monkeypatch, tmp_path):
+    """Make every model tiny, and return a plan for two iterations."""
     monkeypatch.setattr(runs, "SOURCE", "tiny_v1_amodal")
     for split in ("train", "val"):
         register_video_amodal_instances(
-            f"tiny_v1_amodal_{split}", tmp_path / "data" / f"{split}.json", tmp_path / "data"
+            f"tiny_v1_amodal_{split}", rendered / f"{split}.json", rendered
         )
     shared = runs.shared_options
     tiny = [*TINY_KEYS, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 6]
