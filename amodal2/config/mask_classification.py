@@ -72,6 +72,10 @@ def _add_mask_former_config(cfg: CfgNode) -> None:
     mf.IMPORTANCE_SAMPLE_RATIO = 0.75
     # Input sizes are padded to a multiple of this.
     mf.SIZE_DIVISIBILITY = 32
+    # Folder in which the outputs of a fixed detector are kept in half precision, computed before
+    # the first iteration and read in training and evaluation instead of running it; "" runs it.
+    # Needs FREEZE_DETECTOR True, one size and no flip, crop or colour change.
+    mf.CACHE_DIR = ""
 
 
 def _add_vita_config(cfg: CfgNode) -> None:

@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.data.build import build_test_loader, build_train_loader
+from amodal2.engine.detector_cache import fill_detector_cache
 from amodal2.engine.distributed import wrap_distributed
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
 from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
@@ -124,6 +125,7 @@ class AmodalTrainer(TrainerBase):
                 "Nothing to train: %d of %d iterations are done", self.start_iter, self.max_iter
             )
             return None
+        fill_detector_cache(self.cfg, self.checkpointer.model, is_train=True)
         self._batches = iter(build_train_loader(self.cfg, self.start_iter))
         self.model.train()
         try:
@@ -204,6 +206,7 @@ class AmodalTrainer(TrainerBase):
         """
         from amodal2.evaluation.build import build_evaluator
 
+        fill_detector_cache(cfg, model, is_train=False)
         results: OrderedDict = OrderedDict()
         for name in cfg.DATASETS.TEST:
             folder = os.path.join(cfg.OUTPUT_DIR, "inference", name)

@@ -12,6 +12,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.structures import Boxes, Instances
 
+from amodal2.data.detections import LazyDetections, open_detections
 from amodal2.data.lazy_frames import LazyFrames, frames_to_tensor
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY
 from amodal2.data.samplers import sample_frame_indices
@@ -22,8 +23,10 @@ from amodal2.data.transforms import (
     first_visible_frames,
     mask_boxes,
     random_color_change,
+    shortest_edge_size,
 )
 from amodal2.structures import fields
+from amodal2.structures.detector_cache import DetectorCache, video_key
 from amodal2.utils.frames import open_frames
 
 _MAX_DRAWS = 8  # reference frames tried until one shows an object
@@ -59,6 +62,7 @@ class ClipMapper:
         min_visible_px: int = 1,
         color_jitter: float = 0.0,
         test_size: tuple[int, int] = (0, 0),
+        detections: DetectorCache | None = None,
     ) -> None:
         """Store the settings.
 
@@ -73,6 +77,8 @@ class ClipMapper:
             color_jitter: strength of the colour change in [0, 1].
             test_size: shorter edge and limit of the longer edge of test frames in pixels, 0 for the
                 original.
+            detections: outputs of the fixed detector for the frames as ``geometry`` or
+                ``test_size`` makes them.
         """
         self.is_train = is_train
         self.num_frames = clip_len * num_clips
@@ -81,6 +87,7 @@ class ClipMapper:
         self.min_visible_px = min_visible_px
         self.color_jitter = color_jitter
         self.test_size = test_size
+        self.detections = detections
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -95,6 +102,7 @@ class ClipMapper:
             "min_visible_px": node.MIN_VISIBLE_PX,
             "color_jitter": node.COLOR_JITTER,
             "test_size": (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
+            "detections": open_detections(cfg, is_train=is_train),
         }
 
     def __call__(self, dataset_dict: dict[str, Any], sample_seed: int = 0) -> dict[str, Any]:
@@ -113,6 +121,10 @@ class ClipMapper:
               "sample_seed". N may be 0. If a track's annotations have no amodal masks, the sample
               has neither amodal masks nor boxes.
             - test: "frames", a :class:`LazyFrames`.
+
+            With outputs of the fixed detector also "detected": a
+            :class:`amodal2.structures.detector_cache.DetectedFrames` in training, a
+            :class:`LazyDetections` in tests.
         """
         sample = {key: dataset_dict[key] for key in ("video_id", "height", "width", "length")}
         source = (
@@ -125,6 +137,9 @@ class ClipMapper:
             sample["frames"] = LazyFrames(
                 source, dataset_dict["length"], short_edge=short, longest_edge=longest
             )
+            if self.detections is not None:
+                size = shortest_edge_size(sample["height"], sample["width"], short, longest)
+                sample["detected"] = LazyDetections(self.detections, video_key(dataset_dict, size))
             return sample
         rng = np.random.default_rng(sample_seed)
         tracks = [track for track in dataset_dict["annotations"] if not track.get("iscrowd", 0)]
@@ -139,6 +154,9 @@ class ClipMapper:
         sample["instances"] = self._annotate(tracks, indices, geometry)
         sample["frame_indices"] = indices
         sample["sample_seed"] = sample_seed
+        if self.detections is not None:
+            key = video_key(dataset_dict, geometry.size)
+            sample["detected"] = self.detections.read(key, indices)
         return sample
 
     def _draw_frames(

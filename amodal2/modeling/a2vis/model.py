@@ -30,6 +30,7 @@ from amodal2.modeling.mask_classification.slot_masks import BatchMasks
 from amodal2.modeling.mask_classification.targets import SampleBatch, VideoTarget
 from amodal2.modeling.mask_classification.transformer_decoder import ProductPrediction
 from amodal2.structures.clip import ClipOutput
+from amodal2.structures.detector_cache import DetectedFrames
 
 
 @dataclass
@@ -121,7 +122,9 @@ class A2VIS(VideoSegmenter):
 
     def _video_losses(self, batch: SampleBatch) -> dict[str, Tensor]:
         videos, frames = batch.images.shape[:2]
-        output, fine = self._detect(batch.images.flatten(0, 1), predict=self.detector_loss)
+        output, fine = self._detect(
+            batch.images.flatten(0, 1), predict=self.detector_loss, detected=batch.detected
+        )
         queries = output.queries[-1].unflatten(0, (videos, frames))
         features = self.vita_module.mask_features(fine).unflatten(0, (videos, frames))
         valid = batch.valid_at((features.shape[-2], features.shape[-1]))
@@ -189,13 +192,16 @@ class A2VIS(VideoSegmenter):
         return A2VISState()
 
     @torch.no_grad()
-    def forward_clip(self, frames: Tensor, state: A2VISState) -> tuple[ClipOutput, A2VISState]:
+    def forward_clip(
+        self, frames: Tensor, state: A2VISState, detected: DetectedFrames | None = None
+    ) -> tuple[ClipOutput, A2VISState]:
         """Process the next clip of a video.
 
         Args:
             frames (Tensor[T, 3, H, W]): RGB in 0..255, any dtype and device; T up to the clip
                 length.
             state: from :meth:`start` or the clip before.
+            detected: what the fixed detector gave for these frames; None runs it.
 
         Returns:
             ClipOutput with logits at stride 4 (float32), and the state for the next clip.
@@ -205,7 +211,7 @@ class A2VIS(VideoSegmenter):
         images = pad_to_multiple(images, self.size_divisibility)
         padded = (images.shape[-2], images.shape[-1])
         with self._test_autocast():
-            output, fine = self._detect(images, predict=False)
+            output, fine = self._detect(images, predict=False, detected=detected)
             clip_queries = self.vita_module(
                 output.queries[-1][None, None], predict=False, similarity=False
             )

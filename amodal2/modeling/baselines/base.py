@@ -36,7 +36,7 @@ class Baseline(VideoSegmenter):
         self.masks = masks
 
     def _frame_losses(self, batch: SampleBatch) -> dict[str, Tensor]:
-        output, _ = self._detect(batch.images.flatten(0, 1), predict=True)
+        output, _ = self._detect(batch.images.flatten(0, 1), predict=True, detected=batch.detected)
         return self.criterion(output.predictions, batch.frame_targets(kind=self.masks))
 
     def _prepare_clip(self, frames: Tensor) -> tuple[Tensor, Sizes]:

@@ -22,6 +22,7 @@ from amodal2.modeling.mask_classification.label_assignment import LabelAssignmen
 from amodal2.modeling.mask_classification.object_association import association_arguments
 from amodal2.modeling.mask_classification.targets import SampleBatch
 from amodal2.structures.clip import ClipOutput
+from amodal2.structures.detector_cache import DetectedFrames
 
 
 @dataclass
@@ -113,11 +114,13 @@ class GenVIS(AssociatingModel):
         return GenVISState()
 
     @torch.no_grad()
-    def forward_clip(self, frames: Tensor, state: GenVISState) -> tuple[ClipOutput, GenVISState]:
+    def forward_clip(
+        self, frames: Tensor, state: GenVISState, detected: DetectedFrames | None = None
+    ) -> tuple[ClipOutput, GenVISState]:
         """Process the next clip; see :meth:`VideoSegmenter.forward_clip`."""
         images, sizes = self._prepare_clip(frames)
         with self._test_autocast():
-            output, fine = self._detect(images, predict=False)
+            output, fine = self._detect(images, predict=False, detected=detected)
             features = self.vita_module.mask_features(fine)
             queries, memory = self.vita_module.next_clip(
                 output.queries[-1][None, None], state.memory, similarity=False

@@ -17,6 +17,7 @@ from amodal2.modeling.mask_classification.linking import LinkState, QueryLinker,
 from amodal2.modeling.mask_classification.targets import SampleBatch
 from amodal2.modeling.mask_classification.video_decoder import FrameKeys, VideoMaskFormerHead
 from amodal2.structures.clip import ClipOutput
+from amodal2.structures.detector_cache import DetectedFrames
 from amodal2.structures.feature_file import FeatureFile
 
 
@@ -92,7 +93,9 @@ class Mask2FormerVIS(Baseline):
 
     def _video_losses(self, batch: SampleBatch) -> dict[str, Tensor]:
         frames = batch.images.shape[1]
-        output, _ = self._detect(batch.images.flatten(0, 1), predict=True, frames=frames)
+        output, _ = self._detect(
+            batch.images.flatten(0, 1), predict=True, detected=batch.detected, frames=frames
+        )
         return self.criterion(output.predictions, batch.mask_targets(self.masks))
 
     def start(self) -> Mask2FormerVISState:
@@ -101,9 +104,10 @@ class Mask2FormerVIS(Baseline):
 
     @torch.no_grad()
     def forward_clip(
-        self, frames: Tensor, state: Mask2FormerVISState
+        self, frames: Tensor, state: Mask2FormerVISState, detected: DetectedFrames | None = None
     ) -> tuple[ClipOutput | None, Mask2FormerVISState]:
         """Process the next clip; see :meth:`VideoSegmenter.forward_clip`."""
+        self._refuse_known(detected)
         images, sizes = self._prepare_clip(frames)
         if state.waiting is not None:
             self._keep(images, sizes, state.waiting)

@@ -14,6 +14,7 @@ from amodal2.modeling.baselines.base import Baseline, baseline_arguments
 from amodal2.modeling.mask_classification.linking import LinkState, QueryLinker, track_scores
 from amodal2.modeling.mask_classification.targets import SampleBatch
 from amodal2.structures.clip import ClipOutput
+from amodal2.structures.detector_cache import DetectedFrames
 
 
 @META_ARCH_REGISTRY.register()
@@ -62,8 +63,11 @@ class MinVIS(Baseline):
         return LinkState()
 
     @torch.no_grad()
-    def forward_clip(self, frames: Tensor, state: LinkState) -> tuple[ClipOutput, LinkState]:
+    def forward_clip(
+        self, frames: Tensor, state: LinkState, detected: DetectedFrames | None = None
+    ) -> tuple[ClipOutput, LinkState]:
         """Process the next window; see :meth:`VideoSegmenter.forward_clip`."""
+        self._refuse_known(detected)
         images, sizes = self._prepare_clip(frames)
         with self._test_autocast():
             output, _ = self._detect(images, predict=True)

@@ -24,6 +24,7 @@ from amodal2.modeling.mask_classification.segmenter import point_loss
 from amodal2.modeling.mask_classification.targets import SampleBatch
 from amodal2.modeling.mask_classification.transformer_decoder import DecoderOutput
 from amodal2.structures.clip import ClipOutput
+from amodal2.structures.detector_cache import DetectedFrames
 from amodal2.structures.feature_file import FeatureFile
 
 
@@ -94,7 +95,10 @@ class AssociatingModel(Baseline):
         videos, frames = batch.images.shape[:2]
         trained = not self.freeze_detector
         output, fine = self._detect(
-            batch.images.flatten(0, 1), predict=trained or self.similarity, last=self.last_layers
+            batch.images.flatten(0, 1),
+            predict=trained or self.similarity,
+            last=self.last_layers,
+            detected=batch.detected,
         )
         queries = output.queries[-self.last_layers :].unflatten(1, (videos, frames))
         features = self.vita_module.mask_features(fine).unflatten(0, (videos, frames))
@@ -183,11 +187,13 @@ class VITA(AssociatingModel):
         return VITAState()
 
     @torch.no_grad()
-    def forward_clip(self, frames: Tensor, state: VITAState) -> tuple[None, VITAState]:
+    def forward_clip(
+        self, frames: Tensor, state: VITAState, detected: DetectedFrames | None = None
+    ) -> tuple[None, VITAState]:
         """Detect the objects of the next clip; see :meth:`VideoSegmenter.forward_clip`."""
         images, sizes = self._prepare_clip(frames)
         with self._test_autocast():
-            output, fine = self._detect(images, predict=False)
+            output, fine = self._detect(images, predict=False, detected=detected)
             features = self.vita_module.mask_features(fine)
         if state.features is None:
             state.features = FeatureFile()

@@ -46,6 +46,33 @@ class MaskFormerHead(nn.Module):
         mask_features, fine, levels = self.pixel_decoder(features)
         return self.predictor(levels, mask_features, predict=predict, last=last), fine
 
+    def repeat(
+        self, queries: Tensor, fine: Tensor, *, predict: bool = True, last: int = 1
+    ) -> DecoderOutput:
+        """Give the output again that belongs to known queries.
+
+        Args:
+            queries (Tensor[L, B, N, C]): normalised states after the last L layers.
+            fine (Tensor[B, CONVS_DIM, H/4, W/4]): the map P4.
+            predict: False leaves out the class and mask predictions.
+            last: predictions of this many layers at the end.
+
+        Returns:
+            DecoderOutput: with these queries.
+
+        Raises:
+            ValueError: if queries of more layers are needed than there are.
+        """
+        if last > len(queries):
+            raise ValueError(
+                f"MaskFormerHead.repeat: expected queries of {last} layers, got {len(queries)}"
+            )
+        predictions = []
+        if predict:
+            mask_features = self.pixel_decoder.mask_features(fine)
+            predictions = [self.predictor.predict(x, mask_features) for x in queries[-last:]]
+        return DecoderOutput(predictions, queries)
+
 
 def build_mask_former_head(
     cfg: CfgNode,

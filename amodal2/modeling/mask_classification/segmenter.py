@@ -18,6 +18,7 @@ from amodal2.modeling.mask_classification.head import MaskFormerHead, build_mask
 from amodal2.modeling.mask_classification.targets import SampleBatch, collect_batch
 from amodal2.modeling.mask_classification.transformer_decoder import DecoderOutput
 from amodal2.structures.clip import ClipOutput
+from amodal2.structures.detector_cache import DetectedFrames
 from amodal2.structures.tube_spool import TubeSpool
 
 
@@ -99,13 +100,16 @@ class VideoSegmenter(nn.Module, ABC):
         """Return the state before the first clip of a video."""
 
     @abstractmethod
-    def forward_clip(self, frames: Tensor, state: Any) -> tuple[ClipOutput | None, Any]:
+    def forward_clip(
+        self, frames: Tensor, state: Any, detected: DetectedFrames | None = None
+    ) -> tuple[ClipOutput | None, Any]:
         """Process the next clip of a video.
 
         Args:
             frames (Tensor[T, 3, H, W]): RGB in 0..255, any dtype and device; T up to the clip
                 length.
             state: from :meth:`start` or the clip before; used up.
+            detected: what the fixed detector gave for these frames; None runs it.
 
         Returns:
             ClipOutput with logits at stride 4 (float32), or None if the model gives the outputs of
@@ -178,7 +182,7 @@ class VideoSegmenter(nn.Module, ABC):
 
     def _frame_losses(self, batch: SampleBatch) -> dict[str, Tensor]:
         """Weighted losses of single frames."""
-        output, _ = self._detect(batch.images.flatten(0, 1), predict=True)
+        output, _ = self._detect(batch.images.flatten(0, 1), predict=True, detected=batch.detected)
         return self.criterion(output.predictions, batch.frame_targets())
 
     @torch.no_grad()
@@ -194,7 +198,9 @@ class VideoSegmenter(nn.Module, ABC):
         with contextlib.closing(spool):
             for start in range(0, len(frames), self.clip_len):
                 clip = frames.clip(start, min(start + self.clip_len, len(frames)))
-                output, state = self.forward_clip(clip, state)
+                output, state = self.forward_clip(
+                    clip, state, **_known_clip(video, start, len(clip))
+                )
                 if output is not None:
                     spool.add(output)
             for output in self.finish_clips(state):
@@ -204,11 +210,37 @@ class VideoSegmenter(nn.Module, ABC):
         return {"video_id": video["video_id"], "prediction": prediction}
 
     def _detect(
-        self, images: Tensor, *, predict: bool, last: int = 1, **options: Any
+        self,
+        images: Tensor,
+        *,
+        predict: bool,
+        last: int = 1,
+        detected: DetectedFrames | None = None,
+        **options: Any,
     ) -> tuple[DecoderOutput, Tensor]:
+        if detected is not None:
+            return self._repeat(detected, predict=predict, last=last)
         with torch.no_grad() if self.freeze_detector else contextlib.nullcontext():
             features = self.backbone(images)
             return self.sem_seg_head(features, predict=predict, last=last, **options)
+
+    def _refuse_known(self, detected: DetectedFrames | None) -> None:
+        """Stop at outputs of a detector that is not the fixed one of this model."""
+        if detected is not None and not self.freeze_detector:
+            raise ValueError(
+                f"{type(self).__name__}: expected no known outputs of a detector that is trained, "
+                "got some; set FREEZE_DETECTOR True or MODEL.MASK_FORMER.CACHE_DIR ''"
+            )
+
+    @torch.no_grad()
+    def _repeat(
+        self, detected: DetectedFrames, *, predict: bool, last: int
+    ) -> tuple[DecoderOutput, Tensor]:
+        """Give the outputs of the fixed detector that are known already."""
+        self._refuse_known(detected)
+        queries = detected.queries.to(self.device, torch.float32)
+        fine = detected.fine.to(self.device, torch.float32)
+        return self.sem_seg_head.repeat(queries, fine, predict=predict, last=last), fine
 
     def _normalise(self, frames: Tensor) -> Tensor:
         return (frames.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
@@ -225,6 +257,13 @@ class VideoSegmenter(nn.Module, ABC):
         if self.freeze_detector:
             yield from self.backbone.parameters()
             yield from self.sem_seg_head.parameters()
+
+
+def _known_clip(video: dict[str, Any], start: int, length: int) -> dict[str, DetectedFrames]:
+    """What the test video knows of its clip's detector outputs, as an argument."""
+    if "detected" not in video:
+        return {}
+    return {"detected": video["detected"].clip(start, start + length)}
 
 
 def point_loss(cfg: CfgNode) -> PointLoss:

@@ -15,6 +15,7 @@ from amodal2.modeling.mask_classification.criterion import MaskTarget
 from amodal2.modeling.mask_classification.padding import valid_area
 from amodal2.modeling.mask_classification.points import sample_generator
 from amodal2.structures import fields
+from amodal2.structures.detector_cache import DetectedFrames
 
 
 @dataclass
@@ -46,6 +47,7 @@ class SampleBatch:
         amodal (list of Tensor[M, T, H, W] or None): bool; None for a sample without amodal masks.
         video_ids: of the samples, for messages.
         seeds: seed of each sample's random points; None draws one.
+        detected: what the fixed detector gave for the flattened images; None if it is not known.
     """
 
     images: Tensor
@@ -55,6 +57,7 @@ class SampleBatch:
     amodal: list[Tensor | None]
     video_ids: list[int | None]
     seeds: list[int | None]
+    detected: DetectedFrames | None = None
 
     def video_targets(self, *, with_amodal: bool = True) -> list[VideoTarget]:
         """Return the targets of whole samples, with fresh generators.
@@ -169,6 +172,9 @@ def collect_batch(
 
     Returns:
         SampleBatch: the batch.
+
+    Raises:
+        ValueError: if known outputs of the detector are for another padded size than the batch's.
     """
     length = max(length, *(len(s["frames"]) for s in samples))
     sizes = [tuple(s["frames"].shape[-2:]) for s in samples]
@@ -194,7 +200,31 @@ def collect_batch(
         amodal.append(masks.get(fields.GT_AMODAL_MASKS))
     ids = [s.get("video_id") for s in samples]
     seeds = [s.get("sample_seed") for s in samples]
-    return SampleBatch(torch.stack(images), sizes, labels, visible, amodal, ids, seeds)
+    detected = _join_detected(samples, length, (height, width))
+    return SampleBatch(torch.stack(images), sizes, labels, visible, amodal, ids, seeds, detected)
+
+
+def _join_detected(
+    samples: list[dict[str, Any]], length: int, padded: tuple[int, int]
+) -> DetectedFrames | None:
+    """Put the detector's known outputs behind one another, the last frames repeated."""
+    if "detected" not in samples[0]:
+        return None
+    found = []
+    for sample in samples:
+        one: DetectedFrames = sample["detected"]
+        h, w = one.fine.shape[-2:]
+        if (4 * h, 4 * w) != padded:
+            raise ValueError(
+                f"collect_batch: expected outputs of the detector for frames of {padded} with "
+                f"their padding as the batch has, got {(4 * h, 4 * w)} for video "
+                f"{sample.get('video_id')}; put videos of one size into a dataset, set "
+                "SOLVER.IMS_PER_BATCH to the number of processes or MODEL.MASK_FORMER.CACHE_DIR ''"
+            )
+        found.append(one.select([min(t, len(one) - 1) for t in range(length)]))
+    return DetectedFrames(
+        torch.cat([x.queries for x in found], dim=1), torch.cat([x.fine for x in found])
+    )
 
 
 def _fill(x: Tensor, time_axis: int, length: int, height: int, width: int) -> Tensor:

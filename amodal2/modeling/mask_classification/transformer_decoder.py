@@ -163,7 +163,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
         first = 0 if self.training else max(0, layers + 1 - last)  # step of the first prediction
         predictions = []
         if mask_features is not None and first == 0:
-            predictions.append(self._predict(normed, mask_features))
+            predictions.append(self.predict(normed, mask_features))
         queries = []
         steps = zip(
             self.transformer_cross_attention_layers,
@@ -185,7 +185,7 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             normed = self.decoder_norm(state)
             queries.append(normed)
             if mask_features is not None and i + 1 >= first:
-                predictions.append(self._predict(normed, mask_features))
+                predictions.append(self.predict(normed, mask_features))
         return DecoderOutput(predictions, torch.stack(queries))
 
     def prepare(self, levels: list[Tensor], mask_features: Tensor) -> DecoderKeys:
@@ -222,7 +222,16 @@ class MultiScaleMaskedTransformerDecoder(nn.Module):
             logits = self.mask_embed(normed.float()) @ small_features.float()
         return logits >= 0
 
-    def _predict(self, normed: Tensor, mask_features: Tensor) -> MaskPrediction:
+    def predict(self, normed: Tensor, mask_features: Tensor) -> MaskPrediction:
+        """Classify queries and draw their masks.
+
+        Args:
+            normed (Tensor[B, N, C]): normalised states, as in :attr:`DecoderOutput.queries`.
+            mask_features (Tensor[B, mask_dim, h, w]): per-pixel features at stride 4.
+
+        Returns:
+            MaskPrediction: of these queries.
+        """
         embedding = self.mask_embed(normed)
         mask_logits = torch.einsum("bnc,bchw->bnhw", embedding, mask_features)
         return MaskPrediction(self.class_embed(normed), mask_logits)

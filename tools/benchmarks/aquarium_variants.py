@@ -1,0 +1,144 @@
+"""The rows of the aquarium's result table: which config, which detector, which switches.
+
+Every row trains on the same number of frames, from the same start: a fixed frame detector of the
+kind of mask that the row needs, and the shipped model's ``vita_module`` with VITA's heads. A2VIS's
+visible head starts as VITA's mask head, and its first prototypes are those of the first clip (the
+reading of Eq. 2 that such a start is worth most with); the rest of it is random.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+A2VIS = "a2vis/quick/a2vis_aquarium.yaml"
+_BASELINES = "baselines/quick"
+_SAMH = "MODEL.A2VIS.SAMH"
+CLIP_LEN = 3
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table.
+
+    Args:
+        name: of files and on the command line.
+        title: what the table shows.
+        config: path below ``configs/``.
+        options: config keys and values that differ.
+        detector: kind of mask that the frame detector knows, "visible" or "amodal".
+        cached: its detector is fixed, so that the outputs are computed once.
+        clip_len: frames per clip N_c.
+        clips: clips per training sample.
+        length: factor of the budget.
+    """
+
+    name: str
+    title: str
+    config: str
+    options: tuple[Any, ...] = ()
+    detector: str = "visible"
+    cached: bool = True
+    clip_len: int = CLIP_LEN
+    clips: int = 2
+    length: int = 1
+
+    @property
+    def batch(self) -> int:
+        """Samples per iteration: two of six frames or more, else as many as have twelve frames."""
+        return 2 * max(1, 6 // (self.clip_len * self.clips))
+
+    def iterations(self, budget: int) -> int:
+        """Return how often the row trains to see as many frames as the others.
+
+        Args:
+            budget: iterations of a row of the standard length with twelve frames per iteration.
+        """
+        return -(-12 * budget * self.length // (self.batch * self.clip_len * self.clips))
+
+
+def _a2vis(name: str, title: str, *options: Any, **settings: Any) -> Variant:
+    init = ("MODEL.A2VIS.UPDATE.INIT", "first_clip")
+    return Variant(name, title, A2VIS, (*init, *options), **settings)
+
+
+_NO_VSPM, _NO_ASPM = (f"{_SAMH}.USE_VSPM", False), (f"{_SAMH}.USE_ASPM", False)
+_FIXED = ("MODEL.BASELINES.FREEZE_DETECTOR", True)
+
+REQUIRED = (
+    _a2vis("a2vis", "A2VIS"),
+    Variant(
+        "genvis_amodal",
+        "GenVIS-Amodal",
+        f"{_BASELINES}/genvis_amodal_aquarium.yaml",
+        _FIXED,
+        detector="amodal",
+    ),
+    Variant(
+        "vita_amodal",
+        "VITA-Amodal",
+        f"{_BASELINES}/vita_amodal_aquarium.yaml",
+        _FIXED,
+        detector="amodal",
+        clip_len=2 * CLIP_LEN,
+        clips=1,
+    ),
+    _a2vis("a2vis_neither", "A2VIS without VSPM, ASPM", *_NO_VSPM, *_NO_ASPM),
+    _a2vis("a2vis_no_vspm", "A2VIS without VSPM", *_NO_VSPM),
+    _a2vis("a2vis_no_aspm", "A2VIS without ASPM", *_NO_ASPM),
+    _a2vis("a2vis_no_samh", "A2VIS without SAMH", f"{_SAMH}.ENABLED", False),
+)
+"""A2VIS against two baselines (Table 2), its parts (Tables 4, 8); the most telling rows first."""
+
+FULL = (
+    *REQUIRED,
+    Variant(
+        "mask2former_amodal",
+        "Mask2Former-Amodal",
+        f"{_BASELINES}/mask2former_amodal_aquarium.yaml",
+        detector="amodal",
+        cached=False,
+        clip_len=2,
+        clips=1,
+    ),
+    Variant(
+        "minvis", "MinVIS", f"{_BASELINES}/minvis_aquarium.yaml", cached=False, clip_len=1, clips=1
+    ),
+    _a2vis("a2vis_nc1", "A2VIS, N_c = 1", clip_len=1, clips=6),
+    _a2vis("a2vis_nc5", "A2VIS, N_c = 5", clip_len=5),
+    _a2vis("a2vis_nc7", "A2VIS, N_c = 7", clip_len=7),
+    *(_a2vis(f"a2vis_l{n}", f"A2VIS, L = {n}", f"{_SAMH}.NUM_LAYERS", n) for n in (1, 3, 5)),
+    *(_a2vis(f"a2vis_convs{n}", f"A2VIS, {n} convs", f"{_SAMH}.NUM_CONVS", n) for n in (2, 6)),
+    Variant("a2vis_learned", "A2VIS, learned first prototypes", A2VIS),
+    _a2vis("a2vis_long", "A2VIS, 3 x the budget", length=3),
+    Variant(
+        "genvis_amodal_long",
+        "GenVIS-Amodal, 3 x the budget",
+        f"{_BASELINES}/genvis_amodal_aquarium.yaml",
+        _FIXED,
+        detector="amodal",
+        length=3,
+    ),
+)
+"""Also Tables 5 (N_c), 6 (L), 7 (convolutions) and a longer schedule."""
+
+
+def select(names: list[str] | None, *, full: bool) -> list[Variant]:
+    """Return the rows to train.
+
+    Args:
+        names: of them; None takes all.
+        full: the rows of ``FULL`` instead of ``REQUIRED`` where no names are given.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+    if names is None:
+        return list(FULL if full else REQUIRED)
+    known = {variant.name: variant for variant in FULL}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(
+            f"aquarium_table: expected names among {', '.join(known)}, got {', '.join(unknown)}"
+        )
+    return [known[name] for name in dict.fromkeys(names)]
