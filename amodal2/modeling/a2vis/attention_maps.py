@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from amodal2.modeling.a2vis.samh import SAMH, SAMHLayer, SAMHOutput
@@ -37,12 +36,14 @@ def record_attention(samh: SAMH, slots: Sequence[int]) -> Iterator[list[Attentio
     def after_clip(head: SAMH, inputs: tuple[Any, ...], output: SAMHOutput) -> None:
         visible = inputs[2][:1, chosen]
         amodal = output.amodal_logits[-2][:1, chosen]
-        priors = [
-            head.united_mask(logits)[0] if used else torch.zeros_like(head.united_mask(logits)[0])
-            for logits, used in ((visible, head.use_vspm), (amodal, head.use_aspm))
-        ]
-        size = (visible.shape[2], *priors[0].shape[-2:])
-        found.append(AttentionMaps(*priors, weights.pop().unflatten(-1, size)))
+        seen, guessed = head.united_mask(visible)[0], head.united_mask(amodal)[0]
+        found.append(
+            AttentionMaps(
+                seen & head.use_vspm,
+                guessed & head.use_aspm,
+                weights.pop().unflatten(-1, (visible.shape[2], *seen.shape[-2:])),
+            )
+        )
 
     hooks = [layer.register_forward_hook(after_layer) for layer in samh.layers]
     hooks.append(samh.register_forward_hook(after_clip))
