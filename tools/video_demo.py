@@ -9,7 +9,7 @@ Examples:
     python tools/video_demo.py --config-file configs/a2vis/quick/a2vis_aquarium.yaml \\
         --input clip.mp4 --output out
     python tools/video_demo.py --config-file CONFIG --input "videos/*.mp4" frames/ --output out \\
-        --save overlay,json,masks,sidebyside,coco,ytvis --score 0.3 --opts MODEL.DEVICE cpu
+        --save overlay,masks,sidebyside,coco,ytvis,attention --score 0.3 --opts MODEL.DEVICE cpu
     python tools/video_demo.py --config-file CONFIG --input camera:0 --output out --classes fish,ray
     python tools/video_demo.py --config-file CONFIG --input rtsp://host/stream --output out
 """

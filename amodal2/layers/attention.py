@@ -105,6 +105,25 @@ class MultiheadAttention(nn.Module):
             out = self._stock_attention(q, k, v, allow)
         return self.out_proj(out.flatten(2))
 
+    def weights(self, query: Tensor, key: Tensor, allow: Tensor | None = None) -> Tensor:
+        """Return what :meth:`forward` weighs the values with, for pictures.
+
+        Args:
+            query (Tensor[B, Q, C]): queries with their position code.
+            key (Tensor[B, S, C]): keys with their position code.
+            allow (Tensor[B, Q, P]): optional bool mask, see :meth:`forward`.
+
+        Returns:
+            Tensor[B, Q, S]: normalised over the keys, mean over the heads.
+        """
+        q, k, _ = self._project(query, key, key)
+        q, k = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k))
+        scores = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if allow is not None:
+            mask = allow_all_where_none(allow).repeat(1, 1, key.shape[1] // allow.shape[2])
+            scores = scores.masked_fill(~mask[:, None], float("-inf"))
+        return scores.softmax(dim=-1).mean(dim=1)
+
     def _project(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         weights = self.in_proj_weight.chunk(3)
         biases = self.in_proj_bias.chunk(3)

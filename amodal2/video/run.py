@@ -10,6 +10,7 @@ from typing import Protocol
 
 from amodal2.utils.frames import folder_name
 from amodal2.utils.logging import get_logger
+from amodal2.video.attention import require_attention, write_attention
 from amodal2.video.exports import write_coco, write_ytvis
 from amodal2.video.pictures import PICTURES, write_pictures
 from amodal2.video.predictor import predict_video
@@ -17,7 +18,7 @@ from amodal2.video.reader import VideoInput
 from amodal2.video.streaming import PredictorSettings, StreamingModel
 from amodal2.video.tracks import Tracks
 
-SAVEABLE = PICTURES | {"json", "coco", "ytvis"}
+SAVEABLE = PICTURES | {"json", "coco", "ytvis", "attention"}
 """What :func:`process_video` can write."""
 
 logger = get_logger(__name__)
@@ -52,7 +53,7 @@ def process_video(
         model (StreamingModel): in evaluation mode.
         settings (PredictorSettings): how frames become tracks.
         folder (str | Path): where ``tracks.json``, ``coco.json`` with ``coco_results.json``,
-            ``ytvis.json`` and the pictures go.
+            ``ytvis.json``, the pictures and those of the attention go.
         category_names (Mapping[int, str]): name of each category id.
         save (Collection[str]): a part of ``SAVEABLE``.
         fps (float): frames per second assumed for images.
@@ -63,8 +64,11 @@ def process_video(
 
     Raises:
         VideoError: if the video cannot be read or a result cannot be written.
+        ValueError: if the attention is to be saved of a model without an amodal attention head.
     """
     folder = Path(folder)
+    if "attention" in save:
+        require_attention(model)
     begin = time.perf_counter()
     with video.open(fps) as source:
         with progress(f"{video.name}: tracking", source.length) as bar:
@@ -89,6 +93,11 @@ def process_video(
             if pictures:
                 with progress(f"{video.name}: drawing", tracks.length) as bar:
                     write_pictures(source, tracks, folder, pictures, category_names, bar.update)
+            if "attention" in save:
+                with progress(f"{video.name}: attention", tracks.length) as bar:
+                    write_attention(
+                        source, tracks, model, settings, folder, category_names, bar.update
+                    )
             end = time.perf_counter()
             logger.info(
                 "%s: %.1f s for %d frames, %.1f %% of it for drawing and writing",

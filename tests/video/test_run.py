@@ -91,7 +91,7 @@ def test_process_video_reports_the_share_of_drawing(tmp_path, caplog):
 
 def test_process_video_everything_saved(tmp_path):
     make_video(tmp_path / "a.mp4", 4)
-    process(tmp_path / "a.mp4", tmp_path / "out", SAVEABLE)
+    process(tmp_path / "a.mp4", tmp_path / "out", SAVEABLE - {"attention"})
     out = tmp_path / "out"
     content = json.loads((out / "tracks.json").read_text())
     assert VideoFile(out / "sidebyside.mp4").width == 2 * 64 + 4

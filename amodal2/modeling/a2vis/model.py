@@ -3,7 +3,8 @@
 Shapes: B videos, T frames, N slots, K classes, C channels; H W the padded input, h w at stride 4.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
+from amodal2.modeling.a2vis.attention_maps import record_attention
 from amodal2.modeling.a2vis.criterion import VideoCriterion, VideoOutput
 from amodal2.modeling.a2vis.head import A2VISHead, ClipResult, build_a2vis_head
 from amodal2.modeling.mask_classification.criterion import MaskTarget
@@ -29,6 +31,7 @@ from amodal2.modeling.mask_classification.segmenter import (
 from amodal2.modeling.mask_classification.slot_masks import BatchMasks
 from amodal2.modeling.mask_classification.targets import SampleBatch, VideoTarget
 from amodal2.modeling.mask_classification.transformer_decoder import ProductPrediction
+from amodal2.structures.attention_maps import AttentionMaps
 from amodal2.structures.clip import ClipOutput
 from amodal2.structures.detector_cache import DetectedFrames
 
@@ -249,6 +252,25 @@ class A2VIS(VideoSegmenter):
                 "class_scores: expected the state after at least one clip, got the first one"
             )
         return self.a2vis.classify(state.prototypes)[0].softmax(-1)[:, :-1]
+
+    def record_attention(self, slots: Sequence[int]) -> AbstractContextManager[list[AttentionMaps]]:
+        """Collect where the amodal head looks, of every clip that :meth:`forward_clip` works on.
+
+        Args:
+            slots: indices of the slots, in the order of the maps.
+
+        Returns:
+            context manager: gives a list to which each clip adds an entry.
+
+        Raises:
+            ValueError: if the model has no amodal head.
+        """
+        if self.a2vis.samh is None:
+            raise ValueError(
+                "A2VIS.record_attention: expected MODEL.A2VIS.SAMH.ENABLED True, got False; "
+                "without SAMH there is no such attention"
+            )
+        return record_attention(self.a2vis.samh, slots)
 
     def _unused_parameters(self) -> Iterator[nn.Parameter]:
         yield from super()._unused_parameters()

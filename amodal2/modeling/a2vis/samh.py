@@ -203,13 +203,24 @@ class SAMH(nn.Module):
             Tensor[B, N, h, w]: bool.
         """
         parts = [
-            self._at_key_size(logits).gt(0).any(dim=2)
+            self.united_mask(logits)
             for logits, used in ((visible_logits, self.use_vspm), (amodal_logits, self.use_aspm))
             if used
         ]
         if not parts:
             return torch.ones_like(self._at_key_size(visible_logits)[:, :, 0], dtype=torch.bool)
         return torch.stack(parts).any(dim=0)
+
+    def united_mask(self, logits: Tensor) -> Tensor:
+        """Unite masks over the frames of the clip.
+
+        Args:
+            logits (Tensor[B, N, T, h, w]): masks at stride 4.
+
+        Returns:
+            Tensor[B, N, h, w]: bool, at the stride of the keys.
+        """
+        return self._at_key_size(logits).gt(0).any(dim=2)
 
     def _at_key_size(self, logits: Tensor) -> Tensor:
         if self.pool == 1:

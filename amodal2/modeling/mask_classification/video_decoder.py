@@ -85,7 +85,16 @@ class VideoMaskedTransformerDecoder(MultiScaleMaskedTransformerDecoder):
         """Make keys of whole clips; see :meth:`frame_keys` for the shapes."""
         return self.join([self.frame_keys(levels, mask_features)])
 
-    def _predict(self, normed: Tensor, mask_features: Tensor) -> MaskPrediction:
+    def predict(self, normed: Tensor, mask_features: Tensor) -> MaskPrediction:
+        """Classify queries and draw their masks in all frames.
+
+        Args:
+            normed (Tensor[B, N, C]): normalised states.
+            mask_features (Tensor[B, T, mask_dim, h, w]): per-pixel features at stride 4.
+
+        Returns:
+            MaskPrediction: of these queries.
+        """
         masks = torch.einsum("bnc,btchw->bnthw", self.mask_embed(normed), mask_features)
         return MaskPrediction(self.class_embed(normed), masks)
 
