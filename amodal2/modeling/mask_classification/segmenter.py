@@ -19,6 +19,9 @@ from amodal2.modeling.mask_classification.targets import SampleBatch, collect_ba
 from amodal2.modeling.mask_classification.transformer_decoder import DecoderOutput
 from amodal2.structures.clip import ClipOutput
 from amodal2.structures.tube_spool import TubeSpool
+from amodal2.utils.batch_mean import only_counting
+
+_SMALLEST_PX = 32  # one cell of the coarsest features
 
 
 class VideoSegmenter(nn.Module, ABC):
@@ -206,6 +209,8 @@ class VideoSegmenter(nn.Module, ABC):
     def _detect(
         self, images: Tensor, *, predict: bool, last: int = 1, **options: Any
     ) -> tuple[DecoderOutput, Tensor]:
+        if only_counting():  # what is counted depends on the targets alone
+            images = images[..., :_SMALLEST_PX, :_SMALLEST_PX]
         with torch.no_grad() if self.freeze_detector else contextlib.nullcontext():
             features = self.backbone(images)
             return self.sem_seg_head(features, predict=predict, last=last, **options)
