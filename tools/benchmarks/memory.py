@@ -19,7 +19,7 @@ from unittest.mock import patch
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -28,7 +28,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 import amodal2.modeling  # noqa: F401 registers the systems
 from amodal2.config import get_cfg
 from amodal2.engine import set_execution
-from amodal2.modeling.mask_classification.criterion import MaskTarget
+from amodal2.modeling.a2vis.criterion import VideoCriterion
+from amodal2.modeling.mask_classification.criterion import MaskTarget, Pairs, SetCriterion
 from amodal2.modeling.mask_classification.points import sample_generator
 from amodal2.modeling.mask_classification.targets import SampleBatch
 
@@ -107,19 +108,19 @@ def estimate(cfg: CfgNode, size: tuple[int, int], objects: int, processes: int) 
 @contextlib.contextmanager
 def _fake_run() -> Iterator[LiveBytes]:
     """Let everything inside be fake, with the matching left out and the ways of a GPU taken."""
-    criteria = ("mask_classification.criterion", "a2vis.criterion")
     with contextlib.ExitStack() as stack:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         live = stack.enter_context(LiveBytes())
         stack.enter_context(patch("amodal2.layers.attention.HAS_C", False))
         stack.enter_context(patch.object(SampleBatch, "frame_targets", _all_frames))
-        for name in criteria:
-            stack.enter_context(patch(f"amodal2.modeling.{name}.match_slots", _first_slots))
+        stack.enter_context(patch("torch.nn.init.trunc_normal_"))  # looks at the numbers
+        stack.enter_context(patch.object(SetCriterion, "match", _first_slots))
+        stack.enter_context(patch.object(VideoCriterion, "_assign", _first_slots))
         yield live
 
 
-def _first_slots(class_logits: Tensor, labels: Tensor, terms: Any, **options: Any) -> Any:
-    indices = torch.arange(len(labels))
+def _first_slots(criterion: nn.Module, output: Any, number: Any, target: Any) -> Pairs:
+    indices = torch.arange(len(target.labels))
     return indices, indices
 
 
