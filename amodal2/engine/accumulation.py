@@ -55,8 +55,10 @@ def add_gradients(
     seed()
     mean_losses: Losses = {}
     for i, share in enumerate(shares):
-        waits = i + 1 < parts and isinstance(model, DistributedDataParallel)
-        with model.no_sync() if waits else nullcontext():
+        waiting: AbstractContextManager = nullcontext()
+        if i + 1 < parts and isinstance(model, DistributedDataParallel):
+            waiting = model.no_sync()
+        with waiting:
             with autocast(), means.given():
                 losses = {name: loss / parts for name, loss in model(share).items()}
                 total = sum(losses.values())

@@ -56,7 +56,7 @@ def recompute(module: nn.Module) -> None:
     Args:
         module: changed in place; ``forward`` becomes an attribute of the instance.
     """
-    module.forward = partial(_run_again, module)  # type: ignore[method-assign]
+    module.forward = partial(_run_again, module)
 
 
 def _run_again(module: nn.Module, *args: Any, **kwargs: Any) -> Any:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.modeling import build_model
 
+import amodal2.modeling  # noqa: F401 registers the models
 from tests.conftest import golden_files, load_script
 from tests.modeling.mask_classification.test_golden import (
     _ffn_width,
@@ -73,8 +75,6 @@ def test_official_calls_of_vita_reproduce_the_golden_outputs(peer, path: Path) -
 
 
 def test_official_calls_give_a2vis_the_same_masks_and_are_timed(peer) -> None:
-    from amodal2.model_zoo.model_zoo import build_model
-
     torch.manual_seed(0)
     model = build_model(tiny_config()).eval()
     frames = make_sample(0)["frames"][:2]
@@ -88,3 +88,10 @@ def test_official_calls_give_a2vis_the_same_masks_and_are_timed(peer) -> None:
     close(theirs.amodal_logits, ours.amodal_logits)
     model.forward_clip(frames, model.start())
     assert next(now) == 2 * sum(seconds.values())
+
+
+def test_official_calls_refuse_what_the_stock_layer_does_not_know(peer) -> None:
+    model = build_model(tiny_config("MODEL.A2VIS.UPDATE.NULL_TOKEN", True)).eval()
+    peer.use_official_calls(model)
+    with pytest.raises(ValueError, match="UPDATE without NULL_TOKEN"):
+        model.forward_clip(make_sample(0)["frames"][:2], model.start())

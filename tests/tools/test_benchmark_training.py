@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from amodal2.config import get_cfg
 from tests.conftest import REPOSITORY, load_script
+from tests.modeling.tiny import tiny_config
 
 CONFIGS = REPOSITORY / "configs/a2vis"
 TINY = [
@@ -34,23 +34,17 @@ def test_benchmark_train_writes_time_and_memory(tool, tmp_path, capsys) -> None:
     assert "steps of 4 frames of 64x96" in capsys.readouterr().out
 
 
-def memory(tool, level: str, *changes, processes: int = 1) -> dict:
-    cfg = get_cfg()
-    cfg.merge_from_file(str(CONFIGS / f"quick/a2vis_aquarium{level}.yaml"))
-    cfg.merge_from_list(["MODEL.A2VIS.AUX_CLIP_LOSS", False, "MODEL.A2VIS.CLIP_CLASS_WEIGHT", 0.0])
-    cfg.merge_from_list(list(changes))
-    return tool.load_module("memory").estimate(cfg, (160, 240), 3, processes)
-
-
 def test_benchmark_memory_falls_with_parts_processes_and_recomputation(tool) -> None:
-    whole = memory(tool, "")
-    samh = memory(tool, "", "MODEL.RECOMPUTE", ("samh",))
+    def memory(*changes, processes: int = 1) -> dict:
+        cfg = tiny_config("SOLVER.IMS_PER_BATCH", 2, *changes)
+        return tool.load_module("memory").estimate(cfg, (160, 240), 3, processes)
+
+    whole, samh = memory(), memory("MODEL.RECOMPUTE", ("samh",))
     assert samh["step_gb"] < 0.95 * whole["step_gb"]
     assert samh["trained"] == whole["trained"] < whole["parameters"]
-    parts = memory(tool, "", "SOLVER.ACCUMULATE", 2)
-    assert (whole["samples"], parts["samples"]) == (2, 1)
-    assert parts["step_gb"] < 0.8 * whole["step_gb"]
-    assert memory(tool, "", processes=2)["samples"] == 1
+    parts, shared = memory("SOLVER.ACCUMULATE", 2), memory(processes=2)
+    assert [x["samples"] for x in (whole, parts, shared)] == [2, 1, 1]
+    assert shared["step_gb"] < parts["step_gb"] < 0.8 * whole["step_gb"]
 
 
 def test_live_bytes_follow_storages_not_tensors(tool) -> None:

@@ -34,9 +34,19 @@ class OfficialAttention(MultiheadAttention):
     """The stock layer, called as the official layers call it."""
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, allow: Tensor | None = None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        allow: Tensor | None = None,
+        null_key: Tensor | None = None,
     ) -> Tensor:
         """Read values; see :class:`MultiheadAttention`."""
+        if null_key is not None or self.softmax_axis != "local":
+            raise ValueError(
+                "OfficialAttention: expected MODEL.A2VIS.UPDATE without NULL_TOKEN and with "
+                "SOFTMAX_AXIS local, got others; the stock layer knows no others"
+            )
         mask = None
         if allow is not None:
             forbidden = ~allow.repeat(1, 1, key.shape[1] // allow.shape[2])
