@@ -106,7 +106,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     cfg.SOLVER.OPTIMIZER = "ADAMW"
     # Parts into which every process splits its share of IMS_PER_BATCH; they pass the model one
     # after another and their gradients are added up, so that memory is needed for one part. The
-    # batch stays IMS_PER_BATCH, with its losses, learning rate and schedule.
+    # batch stays IMS_PER_BATCH, with its losses, learning rate and schedule; trainable batch
+    # normalisation sees the parts.
     cfg.SOLVER.ACCUMULATE = 1
     # Batch that BASE_LR and the schedule are made for: another IMS_PER_BATCH, k times as large,
     # multiplies the learning rate and divides MAX_ITER, STEPS, WARMUP_ITERS, CHECKPOINT_PERIOD and

@@ -79,7 +79,15 @@ class ClipMapper:
                 frame.
             test_size: shorter edge and limit of the longer edge of test frames in pixels, 0 for the
                 original.
+
+        Raises:
+            ValueError: if a limit of ``pseudo`` is negative, or "zoom" not below 1.
         """
+        if pseudo is not None and (min(pseudo.values()) < 0 or pseudo["zoom"] >= 1):
+            raise ValueError(
+                "ClipMapper: expected INPUT.AMODAL.PSEUDO limits of at least 0 and ZOOM below 1, "
+                f"got {pseudo}"
+            )
         self.is_train = is_train
         self.num_frames = clip_len * num_clips
         self.frame_range = frame_range

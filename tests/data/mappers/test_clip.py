@@ -212,6 +212,12 @@ def test_clip_mapper_still_image_becomes_a_clip_under_a_moving_camera(video):
     assert len(make_mapper()(image, 3)["frames"]) == 1
 
 
+@pytest.mark.parametrize("change", [{"zoom": 1.0}, {"shift": -0.1}])
+def test_clip_mapper_impossible_camera_raises(change):
+    with pytest.raises(ValueError, match="PSEUDO limits of at least 0 and ZOOM below 1"):
+        make_mapper(pseudo={"rotation": 15.0, "zoom": 0.2, "shift": 0.1, **change})
+
+
 def test_clip_mapper_pseudo_clips_leave_videos_alone(video):
     moving = make_mapper(pseudo={"rotation": 15.0, "zoom": 0.2, "shift": 0.1})
     assert torch.equal(moving(video, 5)["frames"], make_mapper()(video, 5)["frames"])
