@@ -5,9 +5,13 @@
 interleaved rounds, ratio = peer's time / ours (above 1: ours is faster), the memory that a call
 adds, and the share of the roofline, the time that a measured copy and matrix product would need
 for the case's bytes and flops over ours. A case whose result is not the peer's makes the exit
-status 1. ``inference`` runs A2VIS once with the compiled ops and once with the references, each in
-a process of its own. ``eval`` scores the workloads W1 to W4 of shared/reference/evaluation.md,
-section 6, with the same table: ``video_ap`` against the calls of the official YouTube-VIS script,
+status 1. ``inference`` runs A2VIS with the compiled ops and ``--against`` the references
+("reference"), the calls of the official code of Mask2Former and VITA ("official", see
+tools/benchmarks/call_pattern.py) or another config, each in a process of its own. ``train`` times
+training steps on made-up samples and gives the peak of the memory; ``memory`` finds that for a
+training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4 of
+shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` against the calls of
+the official YouTube-VIS script,
 ``image_ap`` against pycocotools, hotcoco and, where installed, faster-coco-eval, ``tracking``
 (HOTA, CLEAR and identity metrics) against TrackEval where that is installed. Ours goes from parsed
 files to the scores with all checks of the predictions; every peer must give the same numbers, and a
@@ -18,6 +22,9 @@ Examples::
 
     python tools/benchmark.py ops --op mask_rle --threads 1 --cpu-time --json ops.json
     python tools/benchmark.py inference --size 480x864 --frames 3 --threads 1
+    python tools/benchmark.py inference --against official --size 360x640 --threads 1 --cpu-time
+    python tools/benchmark.py train --size 360x640 --opts SOLVER.IMS_PER_BATCH 1
+    python tools/benchmark.py memory --size 432x768 --opts SOLVER.ACCUMULATE 8
     python tools/benchmark.py eval --cpu-time --json eval.json
 """
 
@@ -236,8 +243,23 @@ def run_cases(cases: list[Any], args: argparse.Namespace, *, roofline: bool) -> 
 
 
 def run_inference(args: argparse.Namespace) -> int:
-    """Compare the compiled ops with the references inside a whole model."""
-    report = load_module("inference").compare(args)
+    """Compare a whole model with another way to run it, or with another model."""
+    return write_report(load_module("inference").compare(args), args)
+
+
+def run_train(args: argparse.Namespace) -> int:
+    """Time training steps."""
+    torch.set_num_threads(args.threads)
+    return write_report(load_module("training").run(args), args)
+
+
+def run_memory(args: argparse.Namespace) -> int:
+    """Find the memory of a training step."""
+    return write_report(load_module("memory").run(args), args)
+
+
+def write_report(report: dict[str, Any], args: argparse.Namespace) -> int:
+    """Write a report and what its numbers depend on, if the command line names a file."""
     if args.json:
         machine = describe_machine(torch.device(args.device), args)
         write_json(args.json, {"machine": machine, **report}, indent=1)
@@ -270,20 +292,35 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for command in (ops, evaluation):
         command.add_argument("--case", default="*", metavar="GLOB", help="names, e.g. 'fwd_*'")
         command.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32")
-    inference = commands.add_parser("inference", help="A2VIS with and without the compiled ops")
+    inference = commands.add_parser("inference", help="A2VIS against another way to run it")
     inference.set_defaults(run=run_inference)
-    inference.add_argument(
-        "--config-file", default=str(ROOT / "configs/a2vis/Base-A2VIS.yaml"), metavar="FILE"
-    )
-    inference.add_argument(
-        "--size", type=parse_size, default=(480, 864), metavar="HxW", help="pixels of a frame"
-    )
     inference.add_argument("--frames", type=int, default=3, help="length of the video")
-    inference.add_argument("--rounds", type=int, default=3, help="runs, of which the median counts")
     inference.add_argument(
-        "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys, e.g. a smaller one"
+        "--against",
+        default="reference",
+        metavar="WAY",
+        help='"reference" (ops without compiled code), "official" (calls) or a config file',
     )
-    for command in (ops, inference, evaluation):
+    train = commands.add_parser("train", help="training steps: time and memory")
+    train.set_defaults(run=run_train)
+    memory = commands.add_parser("memory", help="memory of a training step, without running it")
+    memory.set_defaults(run=run_memory)
+    memory.add_argument("--processes", type=int, default=1, help="that share the batch")
+    for command in (train, memory):
+        command.add_argument("--objects", type=int, default=10, help="objects of a sample")
+    for command in (inference, train):
+        command.add_argument("--rounds", type=int, default=3, help="runs, median counts")
+    for command in (inference, train, memory):
+        command.add_argument(
+            "--config-file", default=str(ROOT / "configs/a2vis/Base-A2VIS.yaml"), metavar="FILE"
+        )
+        command.add_argument(
+            "--size", type=parse_size, default=(480, 864), metavar="HxW", help="pixels of a frame"
+        )
+        command.add_argument(
+            "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys to change"
+        )
+    for command in (ops, inference, train, memory, evaluation):
         threads = 1 if command is evaluation else torch.get_num_threads()
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         command.add_argument("--threads", type=int, default=threads)

@@ -22,7 +22,7 @@ import amodal2.data.datasets
 import amodal2.modeling  # noqa: F401 registers the systems
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
-from amodal2.engine import AmodalTrainer, start_run
+from amodal2.engine import AmodalTrainer, set_execution, start_run
 from amodal2.utils.device import available_device
 
 
@@ -75,6 +75,7 @@ def load_config(args: argparse.Namespace) -> CfgNode:
 def load_model(cfg: CfgNode, *, resume: bool) -> nn.Module:
     """Build the model with the weights that are evaluated, which must fit exactly."""
     model = build_model(cfg)
+    set_execution(cfg, model)
     checkpointer = AmodalCheckpointer(model, cfg.OUTPUT_DIR)
     source = cfg.MODEL.WEIGHTS
     if resume and checkpointer.has_checkpoint():

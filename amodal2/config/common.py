@@ -4,16 +4,27 @@ from detectron2.config import CfgNode
 
 
 def add_common_config(cfg: CfgNode) -> None:
-    """Add ``INPUT.AMODAL``, ``TEST.AMODAL``, ``SOLVER``, ``MODEL.TIMM`` and ``MODEL.SWIN`` keys.
+    """Add ``INPUT.AMODAL``, ``TEST.AMODAL``, ``SOLVER``, ``MODEL.TIMM``, ``MODEL.SWIN`` and more.
 
     Args:
         cfg: Detectron2's default configuration; changed in place.
     """
+    _add_execution_config(cfg)
     _add_input_config(cfg)
     _add_test_config(cfg)
     _add_solver_config(cfg)
     _add_timm_config(cfg)
     _add_swin_config(cfg)
+
+
+def _add_execution_config(cfg: CfgNode) -> None:
+    # Parts whose activations are not kept in training but computed again in the backward pass, any
+    # of "backbone" (its blocks), "pixel_decoder" (its encoder layers) and "samh" (clip by clip).
+    # The gradients stay the same; parts that are not trained keep nothing anyway.
+    cfg.MODEL.RECOMPUTE = ()
+    # Parts that torch.compile compiles, any of the same names. It pays on GPUs; on a CPU measure
+    # first (tools/benchmark.py). Ignored with a warning where the compiler is missing.
+    cfg.MODEL.COMPILE = ()
 
 
 def _add_input_config(cfg: CfgNode) -> None:
@@ -33,6 +44,16 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Strength in [0, 1] of random brightness, contrast and saturation changes, shared by the frames
     # of a sample.
     cfg.INPUT.AMODAL.COLOR_JITTER = 0.0
+    cfg.INPUT.AMODAL.PSEUDO = CfgNode()
+    # True turns videos of one frame, as of COCO, into clips under a moving camera (VITA trains on
+    # such clips); without it their frame is repeated.
+    cfg.INPUT.AMODAL.PSEUDO.ENABLED = False
+    # Largest rotation of the image to either side, in degrees (VITA: 15).
+    cfg.INPUT.AMODAL.PSEUDO.ROTATION = 15.0
+    # Magnifications lie in [1 - ZOOM, 1 + ZOOM]; below 1.
+    cfg.INPUT.AMODAL.PSEUDO.ZOOM = 0.2
+    # Largest displacement along each axis, as a share of the image's size.
+    cfg.INPUT.AMODAL.PSEUDO.SHIFT = 0.1
     # Image mapper: objects with fewer visible pixels (after augmentation) are dropped; 0 keeps
     # fully hidden objects.
     cfg.INPUT.AMODAL.MIN_VISIBLE_AREA = 0
@@ -83,6 +104,16 @@ def _add_test_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
     cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Parts into which every process splits its share of IMS_PER_BATCH; they pass the model one
+    # after another and their gradients are added up, so that memory is needed for one part. The
+    # batch stays IMS_PER_BATCH, with its losses, learning rate and schedule; trainable batch
+    # normalisation sees the parts.
+    cfg.SOLVER.ACCUMULATE = 1
+    # Batch that BASE_LR and the schedule are made for: another IMS_PER_BATCH, k times as large,
+    # multiplies the learning rate and divides MAX_ITER, STEPS, WARMUP_ITERS, CHECKPOINT_PERIOD and
+    # TEST.EVAL_PERIOD by k. 0 takes them as they are; Detectron2's REFERENCE_WORLD_SIZE is not
+    # read.
+    cfg.SOLVER.REFERENCE_BATCH = 0
     # Learning rate at the end of WarmupCosineLR.
     cfg.SOLVER.BASE_LR_END = 0.0
     # Numbered checkpoints kept in OUTPUT_DIR, the newest ones; 0 keeps all.

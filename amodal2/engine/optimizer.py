@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -19,6 +20,51 @@ _NORMS = (
     nn.RMSNorm,
 )
 _POSITION_TABLES = ("relative_position_bias_table", "absolute_pos_embed")
+
+
+def scale_to_batch(cfg: CfgNode) -> CfgNode:
+    """Scale the schedule from ``SOLVER.REFERENCE_BATCH`` to ``SOLVER.IMS_PER_BATCH``.
+
+    For a batch k times as large the learning rates are k times as high, and iterations, steps,
+    warm-up and the periods of checkpoints and evaluations 1/k as long, so that as many samples are
+    seen (the linear rule; what Detectron2 does for ``REFERENCE_WORLD_SIZE``).
+
+    Args:
+        cfg: configuration; not changed.
+
+    Returns:
+        CfgNode: a copy; without a reference an equal one.
+
+    Raises:
+        ValueError: if the reference is negative.
+    """
+    cfg = cfg.clone()
+    reference = cfg.SOLVER.REFERENCE_BATCH
+    if reference < 0:
+        raise ValueError(
+            f"scale_to_batch: expected SOLVER.REFERENCE_BATCH of at least 0, got {reference}"
+        )
+    if reference in (0, cfg.SOLVER.IMS_PER_BATCH):
+        return cfg
+    factor = cfg.SOLVER.IMS_PER_BATCH / reference
+
+    def shorter(length: int) -> int:
+        return max(1, round(length / factor)) if length > 0 else length
+
+    cfg.defrost()
+    solver = cfg.SOLVER
+    solver.BASE_LR, solver.BASE_LR_END = solver.BASE_LR * factor, solver.BASE_LR_END * factor
+    solver.STEPS = tuple(shorter(step) for step in solver.STEPS)
+    for key in ("MAX_ITER", "WARMUP_ITERS", "CHECKPOINT_PERIOD"):
+        solver[key] = shorter(solver[key])
+    cfg.TEST.EVAL_PERIOD = shorter(cfg.TEST.EVAL_PERIOD)
+    solver.REFERENCE_BATCH = solver.IMS_PER_BATCH
+    cfg.freeze()
+    logging.getLogger(__name__).info(
+        "Schedule scaled from batches of %d to %d: learning rate %g, %d iterations",
+        *(reference, solver.IMS_PER_BATCH, solver.BASE_LR, solver.MAX_ITER),
+    )
+    return cfg
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

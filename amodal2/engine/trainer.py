@@ -27,10 +27,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.data.build import build_test_loader, build_train_loader
+from amodal2.engine.accumulation import add_gradients
 from amodal2.engine.detector_cache import fill_detector_cache
 from amodal2.engine.distributed import wrap_distributed
+from amodal2.engine.execution import set_execution
 from amodal2.engine.hooks import CheckpointHook, ScheduleHook
-from amodal2.engine.optimizer import build_optimizer, build_scheduler, clip_gradients
+from amodal2.engine.optimizer import (
+    build_optimizer,
+    build_scheduler,
+    clip_gradients,
+    scale_to_batch,
+)
 from amodal2.utils.device import bfloat16_pays
 
 
@@ -57,13 +64,19 @@ class AmodalTrainer(TrainerBase):
 
         Args:
             cfg: configuration; not changed.
+
+        Raises:
+            ValueError: if ``SOLVER.IMS_PER_BATCH`` does not divide over the processes and the
+                ``SOLVER.ACCUMULATE`` parts of each, or a setting has no meaning.
         """
         super().__init__()
         self.seed = _agree_on_seed(cfg.SEED)
-        self.cfg = cfg.clone()
+        self.cfg = scale_to_batch(cfg)
+        _check_parts(self.cfg)
         self._set_config_seed()
         seed_everything(self.seed)
         model = build_model(self.cfg)
+        set_execution(self.cfg, model)
         self.optimizer = build_optimizer(self.cfg, model)
         self.scheduler = build_scheduler(self.cfg, self.optimizer)
         self.model = wrap_distributed(model)
@@ -144,12 +157,16 @@ class AmodalTrainer(TrainerBase):
         start = time.perf_counter()
         batch = next(self._batches)  # type: ignore[arg-type]
         data_time = time.perf_counter() - start
-        seed_everything(self.seed, self.iter, comm.get_rank())
-        with torch.autocast(self._device_type, torch.bfloat16, enabled=self._autocast):
-            losses = self.model(batch)
-            total = sum(losses.values())
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
+        losses = add_gradients(
+            self.model,
+            batch,
+            self.cfg.SOLVER.ACCUMULATE,
+            seed=lambda: seed_everything(self.seed, self.iter, comm.get_rank()),
+            autocast=lambda: torch.autocast(
+                self._device_type, torch.bfloat16, enabled=self._autocast
+            ),
+        )
         self._log_losses(losses, data_time)
         norm = clip_gradients(
             self.cfg, (p for g in self.optimizer.param_groups for p in g["params"])
@@ -227,7 +244,7 @@ class AmodalTrainer(TrainerBase):
     def _log_losses(self, losses: dict[str, torch.Tensor], data_time: float) -> None:
         """Average the losses over the ranks, check them, and put them into the event storage."""
         names = sorted(losses)
-        values = torch.stack([losses[name].detach().float() for name in names])
+        values = torch.stack([losses[name].float() for name in names])
         if comm.get_world_size() > 1:
             dist.all_reduce(values)
             values /= comm.get_world_size()
@@ -290,6 +307,16 @@ def seed_everything(*key: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[1] >> np.uint64(32)))  # noqa: NPY002 libraries draw from it
     torch.manual_seed(int(words[2] >> np.uint64(1)))
+
+
+def _check_parts(cfg: CfgNode) -> None:
+    parts = comm.get_world_size() * cfg.SOLVER.ACCUMULATE
+    if cfg.SOLVER.ACCUMULATE < 1 or cfg.SOLVER.IMS_PER_BATCH % parts:
+        raise ValueError(
+            "AmodalTrainer: expected SOLVER.ACCUMULATE to split SOLVER.IMS_PER_BATCH = "
+            f"{cfg.SOLVER.IMS_PER_BATCH} on {comm.get_world_size()} processes into equal parts, "
+            f"got {cfg.SOLVER.ACCUMULATE}"
+        )
 
 
 def _agree_on_seed(seed: int) -> int:

@@ -95,6 +95,50 @@ def test_config_stages_of_a2vis_follow_one_another(backbone: str, dataset: str) 
     assert third.INPUT.MIN_SIZE_TEST == short
 
 
+@pytest.mark.parametrize("path", sorted((_ROOT / "configs/a2vis/recipes").glob("*.yaml")))
+def test_config_recipe_learns_what_its_stage_learns(path: Path) -> None:
+    name, _, machine = path.stem.rpartition("_")
+    recipe, stage = load(path), load(path.parent.parent / f"{name}.yaml")
+    processes = {"1gpu": 1, "8gpus": 8}[machine]
+    assert recipe.SOLVER.IMS_PER_BATCH % (processes * recipe.SOLVER.ACCUMULATE) == 0
+    assert recipe.SOLVER.AMP.ENABLED
+    recipe.SOLVER.ACCUMULATE, recipe.MODEL.RECOMPUTE = 1, ()
+    assert recipe == stage
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted((_ROOT / "configs/baselines").glob("*_*_*.yaml")),
+    ids=lambda p: p.stem,
+)
+def test_config_baseline_is_what_its_name_says(path: Path) -> None:
+    model, backbone, dataset = path.stem.rsplit("_", 2)
+    cfg, r50 = load(path), load(path.parent / f"{model}_r50_fishbowl.yaml")
+    swin = cfg.MODEL.BACKBONE.NAME == "build_swin_backbone"
+    assert swin == (backbone == "swinl")
+    assert cfg.MODEL.MASK_FORMER.NUM_OBJECT_QUERIES == (200 if swin else 100)
+    assert cfg.DATASETS.TRAIN[0].startswith(dataset)
+    assert cfg.MODEL.META_ARCHITECTURE == r50.MODEL.META_ARCHITECTURE
+    assert cfg.MODEL.BASELINES == r50.MODEL.BASELINES
+    assert cfg.MODEL.BASELINES.MASKS == ("amodal" if "amodal" in model else "visible")
+    if dataset != "coco":
+        assert cfg.SOLVER == r50.SOLVER
+        assert cfg.INPUT.AMODAL == r50.INPUT.AMODAL
+    assert cfg.OUTPUT_DIR == f"./output/{path.stem}"
+
+
+@pytest.mark.parametrize("backbone", ["r50", "swinl"])
+def test_config_clips_of_coco_follow_its_images(backbone: str) -> None:
+    folder = _ROOT / "configs" / "a2vis"
+    first = load(folder / f"a2vis_{backbone}_coco_frame.yaml")
+    clips = load(folder / f"a2vis_{backbone}_coco_clips.yaml")
+    assert Path(clips.MODEL.WEIGHTS) == Path(first.OUTPUT_DIR) / "model_final.pth"
+    assert clips.DATASETS.TRAIN == first.DATASETS.TRAIN
+    assert clips.MODEL.SEM_SEG_HEAD == first.MODEL.SEM_SEG_HEAD
+    assert clips.INPUT.AMODAL.PSEUDO.ENABLED
+    assert not first.INPUT.AMODAL.PSEUDO.ENABLED
+
+
 @pytest.mark.parametrize("backbone", ["r50", "swinl"])
 def test_config_zero_shot_evaluates_what_was_trained_on_sailvos(backbone: str) -> None:
     folder = _ROOT / "configs" / "a2vis"

@@ -13,6 +13,7 @@ from amodal2.engine.optimizer import (
     clip_gradients,
     lr_multiplier,
     parameter_groups,
+    scale_to_batch,
 )
 
 
@@ -86,6 +87,31 @@ def test_build_optimizer_wrong_input_raises(cfg):
     cfg.SOLVER.OPTIMIZER = "LAMB"
     with pytest.raises(ValueError, match="'ADAMW' or 'SGD', got 'LAMB'"):
         build_optimizer(cfg, Net())
+
+
+def test_scale_to_batch_larger_batch_learns_faster_in_fewer_iterations(cfg):
+    cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR_END = 8, 32, 0.5
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.SOLVER.WARMUP_ITERS = 90000, (60000, 80002), 2
+    cfg.SOLVER.CHECKPOINT_PERIOD, cfg.TEST.EVAL_PERIOD = 5000, 0
+    scaled = scale_to_batch(cfg)
+    solver = scaled.SOLVER
+    assert (solver.BASE_LR, solver.BASE_LR_END) == (4.0, 2.0)
+    assert (solver.MAX_ITER, solver.STEPS) == (22500, (15000, 20000))
+    assert (solver.WARMUP_ITERS, solver.CHECKPOINT_PERIOD, scaled.TEST.EVAL_PERIOD) == (1, 1250, 0)
+    assert cfg.SOLVER.BASE_LR == 1.0
+    assert scale_to_batch(scaled) == scaled
+
+
+@pytest.mark.parametrize("reference", [0, 16])
+def test_scale_to_batch_without_another_reference_changes_nothing(cfg, reference):
+    cfg.SOLVER.REFERENCE_BATCH, cfg.SOLVER.IMS_PER_BATCH = reference, 16
+    assert scale_to_batch(cfg) == cfg
+
+
+def test_scale_to_batch_negative_reference_raises(cfg):
+    cfg.SOLVER.REFERENCE_BATCH = -1
+    with pytest.raises(ValueError, match="REFERENCE_BATCH of at least 0, got -1"):
+        scale_to_batch(cfg)
 
 
 def test_lr_multiplier_multistep_warms_up_then_drops(cfg):

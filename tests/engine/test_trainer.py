@@ -271,6 +271,50 @@ def test_trainer_two_processes_give_the_gradients_of_one(tmp_path):
         assert result["gathered"] == [{"rank": r, "local": r} for r in range(2)]
 
 
+def test_trainer_parts_of_a_batch_give_the_weights_of_the_whole(tmp_path):
+    opts = ("MODEL.MASK_FORMER.DROPOUT", 0.0, "SOLVER.CLIP_GRADIENTS.ENABLED", True)
+    opts += (
+        "SOLVER.CLIP_GRADIENTS.CLIP_TYPE",
+        "full_model",
+        "SOLVER.CLIP_GRADIENTS.CLIP_VALUE",
+        0.1,
+    )
+    whole = weights(train(tmp_path, "whole", *opts))
+    parts = weights(train(tmp_path, "parts", *opts, "SOLVER.ACCUMULATE", 2))
+    torch.testing.assert_close(parts, whole, atol=1e-5, rtol=0)
+    logs = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.json").open()][-1]
+        for name in ("whole", "parts")
+    ]
+    for key in ("total_loss", "grad_norm", "lr"):
+        assert logs[0][key] == pytest.approx(logs[1][key], abs=1e-5)
+
+
+def test_trainer_parts_resume_with_the_same_weights(tmp_path):
+    parts = ("SOLVER.ACCUMULATE", 2)
+    whole = train(tmp_path, "run", *parts)
+    (tmp_path / "run" / "last_checkpoint").write_text("model_0000003.pth")
+    resumed = train(tmp_path, "run", *parts, resume=True)
+    assert resumed.start_iter == 4
+    assert_same(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("parts", [0, 3])
+def test_trainer_unequal_parts_raise(tmp_path, parts):
+    cfg = toy.toy_config(tmp_path / "data", tmp_path / "run", "SOLVER.ACCUMULATE", parts)
+    with pytest.raises(ValueError, match=f"IMS_PER_BATCH = 4 on 1 processes .* got {parts}"):
+        AmodalTrainer(cfg)
+
+
+def test_trainer_other_batch_than_the_reference_scales_the_schedule(tmp_path):
+    opts = ("SOLVER.REFERENCE_BATCH", 8, "SOLVER.STEPS", (6,))
+    trainer = AmodalTrainer(toy.toy_config(tmp_path / "data", tmp_path / "run", *opts))
+    assert trainer.max_iter == 24
+    assert trainer.optimizer.param_groups[-1]["initial_lr"] == 0.005
+    assert trainer.scheduler.lr_lambdas[0](11) == 1.0
+    assert trainer.scheduler.lr_lambdas[0](12) == pytest.approx(0.1)
+
+
 def test_seed_everything_same_key_same_numbers():
     def draw(*key):
         seed_everything(*key)

@@ -1,4 +1,4 @@
-"""Time a whole model with the compiled ops and with the references, each in its own process.
+"""Time a whole model against another way to run it or another model, each in its own process.
 
 Run as a script with a JSON of settings as its argument, it is that process: it prints one JSON
 line and writes the visible logits of the last clip to a file.
@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-PATHS = {"compiled": "", "reference": "reference"}
-"""What the two processes have in ``AMODAL2_OPS``."""
+AGAINST = ("reference", "official")
+"""Ways to run the same model: ops without compiled code, the calls of the official code."""
 
 
 class OpTimer(TorchDispatchMode):
@@ -81,10 +81,13 @@ def run_video(model: Any, frames: Tensor) -> Tensor:
 
 def run_child(settings: dict[str, Any]) -> None:
     """Measure the model of the settings in this process."""
-    from measure import read_clock, reset_peak_resident, resident_memory  # beside this script
+    # Beside this script.
+    from call_pattern import timed_calls, use_official_calls
+    from measure import read_clock, reset_peak_resident, resident_memory
 
     from amodal2 import model_zoo
     from amodal2.config import get_cfg
+    from amodal2.engine import set_execution
     from amodal2.ops import C_REASON
 
     torch.set_num_threads(settings["threads"])
@@ -93,6 +96,9 @@ def run_child(settings: dict[str, Any]) -> None:
     cfg.merge_from_file(settings["config_file"])
     cfg.merge_from_list([*settings["opts"], "MODEL.DEVICE", settings["device"]])
     model = model_zoo.load_model(cfg)
+    set_execution(cfg, model)
+    if settings["path"] == "official":
+        use_official_calls(model)
     device = model.device
 
     def clock() -> float:
@@ -116,7 +122,11 @@ def run_child(settings: dict[str, Any]) -> None:
             start = clock()
             run_video(model, frames)
             seconds.append(clock() - start)
-        with timed_modules(model, clock) as modules, OpTimer(clock) as ops:
+        with (
+            timed_modules(model, clock) as modules,
+            timed_calls(model, clock) as calls,
+            OpTimer(clock) as ops,
+        ):
             start = clock()
             run_video(model, frames)
             total = clock() - start
@@ -129,6 +139,7 @@ def run_child(settings: dict[str, Any]) -> None:
         "timed_s": total,
         "modules_s": dict(modules),
         "ops_s": dict(ops.seconds),
+        "calls_s": dict(calls),
     }
     sys.stdout.write("\n" + json.dumps(result) + "\n")
 
@@ -140,10 +151,14 @@ def measure_path(path: str, args: argparse.Namespace, logits: Path) -> dict[str,
         RuntimeError: if the process fails; what it said is on stderr.
     """
     names = ("device", "threads", "config_file", "opts", "frames", "rounds", "size", "cpu_time")
-    settings = {name: getattr(args, name) for name in names} | {"logits": str(logits)}
+    settings = {name: getattr(args, name) for name in names}
+    settings |= {"logits": str(logits), "path": path}
+    if path == "other":
+        settings["config_file"] = args.against
     root = str(Path(__file__).resolve().parents[2])
     search = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "AMODAL2_OPS": PATHS[path], "PYTHONPATH": search}
+    ops = "reference" if path == "reference" else ""
+    environment = {**os.environ, "AMODAL2_OPS": ops, "PYTHONPATH": search}
     # Detectron2 calls a function that torch deprecates.
     quiet = ["-W", "ignore::FutureWarning"]
     command = [sys.executable, *quiet, __file__, json.dumps(settings)]
@@ -156,65 +171,69 @@ def measure_path(path: str, args: argparse.Namespace, logits: Path) -> dict[str,
 def compare(args: argparse.Namespace) -> dict[str, Any]:
     """Run both processes, print the tables and return all numbers.
 
-    The Amdahl bound is the reference's time over its time outside the ops: what ops that cost
-    nothing would give.
+    The Amdahl bound is the other way's time over its time outside of the ops, or of the official
+    calls: what would come of them if they cost nothing. Another model has neither bound nor equal
+    results.
     """
+    second = args.against if args.against in AGAINST else "other"
     with tempfile.TemporaryDirectory() as folder:
-        files = {path: Path(folder) / f"{path}.pt" for path in PATHS}
-        paths = {path: measure_path(path, args, files[path]) for path in PATHS}
-        ours, theirs = (torch.load(files[path]) for path in PATHS)
-    scale = float(theirs.abs().max()) or 1.0
-    reference = paths["reference"]
-    outside = reference["timed_s"] - sum(reference["ops_s"].values())
+        files = {path: Path(folder) / f"{path}.pt" for path in ("compiled", second)}
+        paths = {path: measure_path(path, args, file) for path, file in files.items()}
+        ours, theirs = (torch.load(file) for file in files.values())
+    other = paths[second]
     report = {
         "config": args.config_file,
+        "against": args.against,
         "size": list(args.size),
         "frames": args.frames,
         "paths": paths,
-        "ratio": reference["seconds_per_frame"] / paths["compiled"]["seconds_per_frame"],
-        "amdahl_bound": reference["timed_s"] / outside,
-        "difference": float((ours - theirs).abs().max()) / scale,
+        "ratio": other["seconds_per_frame"] / paths["compiled"]["seconds_per_frame"],
+        "amdahl_bound": None,
+        "difference": None,
     }
+    if second != "other":
+        inside = other["calls_s" if second == "official" else "ops_s"]
+        report["amdahl_bound"] = other["timed_s"] / (other["timed_s"] - sum(inside.values()))
+        report["difference"] = float((ours - theirs).abs().max() / theirs.abs().max().clamp(1e-9))
     show(report)
     return report
 
 
 def show(report: dict[str, Any]) -> None:
-    """Print frames per second and memory, then the seconds per frame of ops and modules."""
+    """Print frames per second and memory, then the seconds per frame of ops, calls and modules."""
     row = "{:<44} {:>12} {:>12} {:>8}"
-    paths, frames = report["paths"], report["frames"]
-    compiled, reference = paths["compiled"], paths["reference"]
+    (_, ours), (second, other) = report["paths"].items()
+    frames = report["frames"]
 
-    def line(label: str, ours: float, theirs: float, digits: int = 3) -> str:
-        ratio = f"{theirs / ours:.2f}x" if ours > 1e-9 else "-"
-        return row.format(label, f"{ours:.{digits}f}", f"{theirs:.{digits}f}", ratio)
+    def line(label: str, one: float, two: float, digits: int = 3) -> str:
+        ratio = f"{two / one:.2f}x" if one > 1e-9 else "-"
+        return row.format(label, f"{one:.{digits}f}", f"{two:.{digits}f}", ratio)
 
     height, width = report["size"]
     lines = [
-        f"{report['config']}, {frames} frames of {height}x{width}",
-        row.format("", "compiled", "reference", "ratio"),
+        f"{report['config']} against {report['against']}, {frames} frames of {height}x{width}",
+        row.format("", "compiled", second, "ratio"),
         row.format(
             "frames/s",
-            f"{1 / compiled['seconds_per_frame']:.3f}",
-            f"{1 / reference['seconds_per_frame']:.3f}",
+            f"{1 / ours['seconds_per_frame']:.3f}",
+            f"{1 / other['seconds_per_frame']:.3f}",
             f"{report['ratio']:.2f}x",
         ),
-        line("peak memory, MB", compiled["peak_mb"], reference["peak_mb"], 0),
+        line("peak memory, MB", ours["peak_mb"], other["peak_mb"], 0),
         "seconds per frame",
     ]
-    for kind in ("ops_s", "modules_s"):
-        for name, seconds in reference[kind].items():
-            if seconds > 0.005 * reference["timed_s"]:
-                ours = compiled[kind].get(name, 0.0)
+    for kind, prefix in (("ops_s", "op "), ("calls_s", "calls: "), ("modules_s", "")):
+        for name in {**other[kind], **ours[kind]}:
+            times = [path[kind].get(name, 0.0) for path in (ours, other)]
+            if max(times) > 0.005 * other["timed_s"]:
                 indent = "  " * (1 + name.count("."))
-                label = f"{indent}op {name}" if kind == "ops_s" else f"{indent}{name}"
-                lines.append(line(label, ours / frames, seconds / frames))
-    rest = [p["timed_s"] - sum(p["ops_s"].values()) for p in (compiled, reference)]
-    lines.append(line("  everything but the ops", rest[0] / frames, rest[1] / frames))
-    lines.append(
-        f"bound of Amdahl with ops that cost nothing: {report['amdahl_bound']:.2f}x; "
-        f"largest difference of the mask logits: {report['difference']:.1e} of their magnitude"
-    )
+                lines.append(line(f"{indent}{prefix}{name}", *(x / frames for x in times)))
+    if report["amdahl_bound"] is not None:
+        lines.append(
+            f"bound of Amdahl with {'calls' if second == 'official' else 'ops'} that cost nothing: "
+            f"{report['amdahl_bound']:.2f}x; largest difference of the mask logits: "
+            f"{report['difference']:.1e} of their magnitude"
+        )
     print("\n".join(lines))
 
 

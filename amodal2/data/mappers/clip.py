@@ -17,11 +17,13 @@ from amodal2.data.lazy_frames import LazyFrames, frames_to_tensor
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY
 from amodal2.data.samplers import sample_frame_indices
 from amodal2.data.transforms import (
+    CameraMotion,
     ClipGeometry,
     GeometrySampler,
     decode_masks,
     first_visible_frames,
     mask_boxes,
+    random_camera_motion,
     random_color_change,
     shortest_edge_size,
 )
@@ -47,7 +49,8 @@ class ClipMapper:
        a track's first visible frame are emptied (A2VIS, Sec. 3.1; the sample's first frame counts
        as the start).
 
-    In test mode the frames stay on disk until the model asks for them.
+    A video of one frame becomes a clip under a moving camera if ``pseudo`` is given, else it gives
+    one frame. In test mode the frames stay on disk until the model asks for them.
     """
 
     @configurable
@@ -61,6 +64,7 @@ class ClipMapper:
         geometry: GeometrySampler | None,
         min_visible_px: int = 1,
         color_jitter: float = 0.0,
+        pseudo: dict[str, float] | None = None,
         test_size: tuple[int, int] = (0, 0),
         detections: DetectorCache | None = None,
     ) -> None:
@@ -75,17 +79,28 @@ class ClipMapper:
             min_visible_px: visible pixels, after the transforms, from which an object counts as
                 seen.
             color_jitter: strength of the colour change in [0, 1].
+            pseudo: "rotation", "zoom" and "shift" of :func:`random_camera_motion` for videos of one
+                frame.
             test_size: shorter edge and limit of the longer edge of test frames in pixels, 0 for the
                 original.
             detections: outputs of the fixed detector for the frames as ``geometry`` or
                 ``test_size`` makes them.
+
+        Raises:
+            ValueError: if a limit of ``pseudo`` is negative, or "zoom" not below 1.
         """
+        if pseudo is not None and (min(pseudo.values()) < 0 or pseudo["zoom"] >= 1):
+            raise ValueError(
+                "ClipMapper: expected INPUT.AMODAL.PSEUDO limits of at least 0 and ZOOM below 1, "
+                f"got {pseudo}"
+            )
         self.is_train = is_train
         self.num_frames = clip_len * num_clips
         self.frame_range = frame_range
         self.geometry = geometry
         self.min_visible_px = min_visible_px
         self.color_jitter = color_jitter
+        self.pseudo = pseudo
         self.test_size = test_size
         self.detections = detections
 
@@ -93,6 +108,7 @@ class ClipMapper:
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
         """Translate config keys into the arguments of ``__init__``."""
         node = cfg.INPUT.AMODAL
+        motion = {key.lower(): node.PSEUDO[key] for key in ("ROTATION", "ZOOM", "SHIFT")}
         return {
             "is_train": is_train,
             "clip_len": node.CLIP_LEN,
@@ -101,6 +117,7 @@ class ClipMapper:
             "geometry": GeometrySampler.from_config(cfg) if is_train else None,
             "min_visible_px": node.MIN_VISIBLE_PX,
             "color_jitter": node.COLOR_JITTER,
+            "pseudo": motion if node.PSEUDO.ENABLED else None,
             "test_size": (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
             "detections": open_detections(cfg, is_train=is_train),
         }
@@ -150,8 +167,12 @@ class ClipMapper:
         else:
             geometry = self.geometry(rng, height, width)
         color = random_color_change(rng, self.color_jitter)
-        sample["frames"] = _read_frames(source, indices, geometry, color)
-        sample["instances"] = self._annotate(tracks, indices, geometry)
+        motion = None
+        if self.pseudo is not None and dataset_dict["length"] == 1:
+            indices = indices * self.num_frames
+            motion = random_camera_motion(rng, self.num_frames, **self.pseudo)
+        sample["frames"] = _read_frames(source, indices, geometry, color, motion)
+        sample["instances"] = self._annotate(tracks, indices, geometry, motion)
         sample["frame_indices"] = indices
         sample["sample_seed"] = sample_seed
         if self.detections is not None:
@@ -170,11 +191,15 @@ class ClipMapper:
         return indices
 
     def _annotate(
-        self, tracks: list[dict[str, Any]], indices: list[int], geometry: ClipGeometry
+        self,
+        tracks: list[dict[str, Any]],
+        indices: list[int],
+        geometry: ClipGeometry,
+        motion: CameraMotion | None,
     ) -> list[Instances]:
         """Build the ``Instances`` of every sampled frame."""
         tracks = [k for k in tracks if any(k["segmentations"][t] is not None for t in indices)]
-        visible = _decode(tracks, "segmentations", indices, geometry)
+        visible = _decode(tracks, "segmentations", indices, geometry, motion)
         first = first_visible_frames(visible, self.min_visible_px)
         seen = first < len(indices)
         if not seen.all():
@@ -184,7 +209,7 @@ class ClipMapper:
         masks = {fields.GT_VISIBLE_MASKS: visible}
         if all(track.get("amodal_segmentations") is not None for track in tracks):
             masks[fields.GT_AMODAL_MASKS] = _decode(
-                tracks, "amodal_segmentations", indices, geometry, first
+                tracks, "amodal_segmentations", indices, geometry, motion, first
             )
         boxes = {name: mask_boxes(value) for name, value in masks.items()}
         classes = torch.tensor([track["category_id"] for track in tracks], dtype=torch.int64)
@@ -202,12 +227,17 @@ class ClipMapper:
 
 
 def _read_frames(
-    source: str | list[str], indices: list[int], geometry: ClipGeometry, color: Any
+    source: str | list[str],
+    indices: list[int],
+    geometry: ClipGeometry,
+    color: Any,
+    motion: CameraMotion | None,
 ) -> torch.Tensor:
     """Decode and transform the frames ``indices`` of a video, [T, 3, H, W] uint8."""
     with open_frames(source) as opened:
-        frames = opened.read(indices)
-    return frames_to_tensor(color.apply_frames(geometry.apply_frames(frames)))
+        frames = opened.read(indices if motion is None else indices[:1])
+    frames = color.apply_frames(geometry.apply_frames(frames))
+    return frames_to_tensor(frames if motion is None else motion.apply_frame(frames[0]))
 
 
 def _decode(
@@ -215,6 +245,7 @@ def _decode(
     key: str,
     indices: list[int],
     geometry: ClipGeometry,
+    motion: CameraMotion | None,
     first: np.ndarray | None = None,
 ) -> np.ndarray:
     """Decode all tracks, [T, N, H, W] bool, empty before frame ``first[n]`` of the sample."""
@@ -223,5 +254,5 @@ def _decode(
         for t, index in enumerate(indices)
         for n, track in enumerate(tracks)
     ]
-    masks = decode_masks(rles, geometry)
-    return masks.reshape(len(indices), len(tracks), *geometry.size)
+    masks = decode_masks(rles, geometry).reshape(len(indices), len(tracks), *geometry.size)
+    return masks if motion is None else motion.apply_masks(masks)

@@ -1,5 +1,6 @@
 """Transforms that move frames, visible masks and amodal masks of a sample together."""
 
+from amodal2.data.transforms.camera import CameraMotion, random_camera_motion
 from amodal2.data.transforms.color import ColorChange, random_color_change
 from amodal2.data.transforms.geometry import (
     ClipGeometry,
@@ -9,12 +10,14 @@ from amodal2.data.transforms.geometry import (
 from amodal2.data.transforms.masks import decode_masks, first_visible_frames, mask_boxes
 
 __all__ = [
+    "CameraMotion",
     "ClipGeometry",
     "ColorChange",
     "GeometrySampler",
     "decode_masks",
     "first_visible_frames",
     "mask_boxes",
+    "random_camera_motion",
     "random_color_change",
     "shortest_edge_size",
 ]

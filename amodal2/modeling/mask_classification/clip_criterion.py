@@ -16,13 +16,13 @@ from amodal2.modeling.mask_classification.criterion import (
     Pairs,
     SetCriterion,
     join_steps,
-    mean_over_ranks,
     object_count,
 )
 from amodal2.modeling.mask_classification.label_assignment import LabelAssignment
 from amodal2.modeling.mask_classification.object_association import ClipQueries
 from amodal2.modeling.mask_classification.slot_masks import BatchMasks
 from amodal2.modeling.mask_classification.transformer_decoder import ProductPrediction
+from amodal2.utils.batch_mean import mean_over_batch
 
 FramePairs = list[list[list[Pairs]]]
 """Pairs of frame queries and numbers of objects: of every layer L, video B and frame T."""
@@ -112,8 +112,8 @@ def similarity_loss(
     """Let embeddings of one object have positive products, those of different objects negative.
 
     Embeddings of the matched frame queries of a clip and of its matched clip queries are compared
-    all with all, by cross entropy on their dot products; the sum is divided by the mean number of
-    pairs of the processes (VITA, Sec. 3.4).
+    all with all, by cross entropy on their dot products; the sum is divided by the number of pairs,
+    averaged over the batch (VITA, Sec. 3.4).
 
     Args:
         queries: with similarity embeddings.
@@ -143,5 +143,5 @@ def similarity_loss(
                 logits = embedding @ embedding.t()
                 total = total + F.binary_cross_entropy_with_logits(logits, same, reduction="sum")
             compared += len(numbers) ** 2
-    count = mean_over_ranks(torch.tensor(float(compared), device=total.device))
-    return total / count.clamp(min=1.0)
+    count = mean_over_batch(torch.tensor(float(compared), device=total.device))
+    return total / torch.where(count > 0, count, 1.0)

@@ -1,8 +1,8 @@
-"""Losses on matched sets of masks (Mask2Former Sec. 3.3), normalised over all processes.
+"""Losses on matched sets of masks (Mask2Former Sec. 3.3), normalised over the whole batch.
 
 The official code normalises the class loss per process; here the sums of class weights and the
-object counts are averaged over the ranks first, so that the gradients do not depend on how a batch
-is spread over processes.
+object counts are averaged over the batch first, so that the gradients do not depend on how it is
+spread over processes and over parts.
 Shapes: B images or videos, Q slots, N objects, T frames, K classes.
 """
 
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +21,7 @@ from amodal2.modeling.mask_classification.transformer_decoder import (
     MaskPrediction,
     ProductPrediction,
 )
+from amodal2.utils.batch_mean import mean_over_batch
 
 
 @dataclass
@@ -54,24 +54,11 @@ Assign = Callable[[int, Tensor, Masks], Pairs]
 """Maps the number of an image, its class logits [Q, K+1] and its mask logits to pairs."""
 
 
-def mean_over_ranks(value: Tensor) -> Tensor:
-    """Average a number over all processes, without gradient.
-
-    Args:
-        value (Tensor[]): this process's number.
-
-    Returns:
-        Tensor[]: the mean; the input itself where there is one process.
-    """
-    value = value.detach().clone()
-    if dist.is_available() and dist.is_initialized():
-        dist.all_reduce(value)
-        value = value / dist.get_world_size()
-    return value
-
-
 def object_count(targets: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Count objects as the mean over the processes, at least 1.
+    """Count objects as the mean over the processes and parts of a batch, 1 if there is none.
+
+    The official code counts at least 1 per process, so that its losses of a batch with fewer
+    objects than processes depend on the number of processes.
 
     Args:
         targets: one tensor per image whose first axis runs over the objects that are supervised.
@@ -81,7 +68,8 @@ def object_count(targets: Sequence[Tensor], device: torch.device) -> Tensor:
         Tensor[]: float32.
     """
     count = sum(len(x) for x in targets)
-    return mean_over_ranks(torch.tensor(float(count), device=device)).clamp(min=1.0)
+    mean = mean_over_batch(torch.tensor(float(count), device=device))
+    return torch.where(mean > 0, mean, 1.0)
 
 
 class PointLoss:
@@ -154,7 +142,7 @@ def class_weights(num_classes: int, no_object_weight: float) -> Tensor:
 
 
 def class_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Weighted cross entropy over all slots, divided by the mean weight sum of the ranks.
+    """Weighted cross entropy over all slots, divided by the mean weight sum over the batch.
 
     Args:
         logits (Tensor[B, Q, K+1]): class predictions.
@@ -166,7 +154,7 @@ def class_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     """
     flat = logits.float().flatten(0, 1)
     total = F.cross_entropy(flat, labels.flatten(), weight=weights, reduction="sum")
-    return total / mean_over_ranks(weights[labels].sum())
+    return total / mean_over_batch(weights[labels].sum())
 
 
 def join_steps(steps: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -20,6 +20,9 @@ from amodal2.modeling.mask_classification.transformer_decoder import DecoderOutp
 from amodal2.structures.clip import ClipOutput
 from amodal2.structures.detector_cache import DetectedFrames
 from amodal2.structures.tube_spool import TubeSpool
+from amodal2.utils.batch_mean import only_counting
+
+_SMALLEST_PX = 32  # one cell of the coarsest features
 
 
 class VideoSegmenter(nn.Module, ABC):
@@ -220,6 +223,8 @@ class VideoSegmenter(nn.Module, ABC):
     ) -> tuple[DecoderOutput, Tensor]:
         if detected is not None:
             return self._repeat(detected, predict=predict, last=last)
+        if only_counting():  # what is counted depends on the targets alone
+            images = images[..., :_SMALLEST_PX, :_SMALLEST_PX]
         with torch.no_grad() if self.freeze_detector else contextlib.nullcontext():
             features = self.backbone(images)
             return self.sem_seg_head(features, predict=predict, last=last, **options)

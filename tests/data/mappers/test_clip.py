@@ -185,6 +185,44 @@ def test_clip_mapper_reads_only_the_sampled_frames(video, monkeypatch):
     assert read == sample["frame_indices"]
 
 
+def still(video):
+    """The first frame of a video as a video of its own."""
+    for track in video["annotations"]:
+        for key in ("segmentations", "amodal_segmentations"):
+            track[key] = track[key][:1]
+    return {**video, "length": 1, "file_names": video["file_names"][:1]}
+
+
+def test_clip_mapper_still_image_becomes_a_clip_under_a_moving_camera(video):
+    image = still(video)
+    mapper = make_mapper(pseudo={"rotation": 15.0, "zoom": 0.2, "shift": 0.1})
+    for seed in range(4):
+        sample = mapper(image, seed)
+        assert sample["frame_indices"] == [0] * 4
+        assert sample["frames"].shape == (4, 3, *SIZE)
+        frames = sample["frames"].int()
+        assert not torch.equal(frames[0], frames[3])
+        ids = sample["instances"][0].get(fields.GT_IDS).tolist()
+        masks = stack(sample, fields.GT_VISIBLE_MASKS)[:, ids.index(2)]
+        assert (masks <= stack(sample, fields.GT_AMODAL_MASKS)[:, ids.index(2)]).all()
+        blue = (frames[:, 2] > 140) & (frames[:, 0] < 110)
+        assert (blue & masks).sum() / (blue | masks).sum() > 0.8
+    again = mapper(image, 3)
+    assert torch.equal(again["frames"], sample["frames"])
+    assert len(make_mapper()(image, 3)["frames"]) == 1
+
+
+@pytest.mark.parametrize("change", [{"zoom": 1.0}, {"shift": -0.1}])
+def test_clip_mapper_impossible_camera_raises(change):
+    with pytest.raises(ValueError, match="PSEUDO limits of at least 0 and ZOOM below 1"):
+        make_mapper(pseudo={"rotation": 15.0, "zoom": 0.2, "shift": 0.1, **change})
+
+
+def test_clip_mapper_pseudo_clips_leave_videos_alone(video):
+    moving = make_mapper(pseudo={"rotation": 15.0, "zoom": 0.2, "shift": 0.1})
+    assert torch.equal(moving(video, 5)["frames"], make_mapper()(video, 5)["frames"])
+
+
 def test_clip_mapper_test_mode_decodes_on_demand(video, monkeypatch):
     mapper = make_mapper(is_train=False, test_size=(12, 100))
     sample = mapper(video)
