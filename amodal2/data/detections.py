@@ -47,7 +47,7 @@ def open_detections(cfg: CfgNode, *, is_train: bool) -> DetectorCache | None:
         DetectorCache | None: None if the key is empty.
 
     Raises:
-        ValueError: if training frames are flipped, cropped, recoloured or of several sizes.
+        ValueError: if training frames are flipped, cropped, recoloured, moved or of several sizes.
     """
     folder = cfg.MODEL.MASK_FORMER.CACHE_DIR
     if not folder:
@@ -57,8 +57,9 @@ def open_detections(cfg: CfgNode, *, is_train: bool) -> DetectorCache | None:
         raise ValueError(
             "open_detections: expected frames that are always the same with "
             f"MODEL.MASK_FORMER.CACHE_DIR, got {', '.join(wrong)}; set INPUT.RANDOM_FLIP none, "
-            "INPUT.CROP.ENABLED False, INPUT.AMODAL.COLOR_JITTER 0.0 and one INPUT.MIN_SIZE_TRAIN "
-            "with MIN_SIZE_TRAIN_SAMPLING choice, or empty CACHE_DIR"
+            "INPUT.CROP.ENABLED False, INPUT.AMODAL.COLOR_JITTER 0.0, INPUT.AMODAL.PSEUDO.ENABLED "
+            "False and one INPUT.MIN_SIZE_TRAIN with MIN_SIZE_TRAIN_SAMPLING choice, or empty "
+            "CACHE_DIR"
         )
     return DetectorCache(folder)
 
@@ -85,6 +86,7 @@ def _moving_keys(cfg: CfgNode) -> list[str]:
         f"INPUT.RANDOM_FLIP {node.RANDOM_FLIP}": node.RANDOM_FLIP != "none",
         "INPUT.CROP.ENABLED True": node.CROP.ENABLED,
         f"INPUT.AMODAL.COLOR_JITTER {node.AMODAL.COLOR_JITTER}": node.AMODAL.COLOR_JITTER > 0,
+        "INPUT.AMODAL.PSEUDO.ENABLED True": node.AMODAL.PSEUDO.ENABLED,
         f"INPUT.MIN_SIZE_TRAIN {tuple(sizes)} ({node.MIN_SIZE_TRAIN_SAMPLING})": len(set(sizes))
         > 1,
     }

@@ -153,6 +153,7 @@ def test_fill_detector_cache_of_a_detector_that_is_trained_raises(config, change
         (("INPUT.RANDOM_FLIP", "horizontal"), "INPUT.RANDOM_FLIP horizontal"),
         (("INPUT.CROP.ENABLED", True), "INPUT.CROP.ENABLED True"),
         (("INPUT.AMODAL.COLOR_JITTER", 0.1), r"INPUT.AMODAL.COLOR_JITTER 0\.1"),
+        (("INPUT.AMODAL.PSEUDO.ENABLED", True), "INPUT.AMODAL.PSEUDO.ENABLED True"),
         (("INPUT.MIN_SIZE_TRAIN", (40, 48)), r"INPUT.MIN_SIZE_TRAIN \(40, 48\)"),
         (("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", "INPUT.MIN_SIZE_TRAIN", (40, 41)), "range"),
     ],
