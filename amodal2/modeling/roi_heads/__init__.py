@@ -1,0 +1,27 @@
+"""Amodal ROI heads for Detectron2's two-stage detector.
+
+| paper | file | class | parameter prefix below ``roi_heads.mask_head`` |
+|---|---|---|---|
+| Mask R-CNN on amodal masks | mask_rcnn.py | AmodalMaskRCNNHead | mask_fcn, deconv, predictor |
+| MaskJoint (SAIL-VOS) | mask_rcnn.py | MaskJointHead | {amodal,visible}_ before each of these |
+| ORCNN | mask_rcnn.py | ORCNNHead | as MaskJoint |
+
+The heads are in Detectron2's ``ROI_MASK_HEAD_REGISTRY`` and work in its ``GeneralizedRCNN`` with
+``StandardROIHeads``; ``GeneralizedRCNNAmodal`` (amodal_rcnn.py) pastes every kind of mask and keeps
+one copy of the ground truth. What they share is in amodal_mask_head.py, mask_targets.py,
+mask_losses.py, towers.py and postprocess.py.
+"""
+
+from amodal2.modeling.roi_heads.amodal_mask_head import AmodalMaskHead
+from amodal2.modeling.roi_heads.amodal_rcnn import GeneralizedRCNNAmodal
+from amodal2.modeling.roi_heads.mask_rcnn import AmodalMaskRCNNHead, MaskJointHead, ORCNNHead
+from amodal2.modeling.roi_heads.postprocess import amodal_postprocess
+
+__all__ = [
+    "AmodalMaskHead",
+    "AmodalMaskRCNNHead",
+    "GeneralizedRCNNAmodal",
+    "MaskJointHead",
+    "ORCNNHead",
+    "amodal_postprocess",
+]
