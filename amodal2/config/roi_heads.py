@@ -11,6 +11,8 @@ def add_roi_heads_config(cfg: CfgNode) -> None:
     """
     _add_mask_head_config(cfg)
     _add_output_config(cfg)
+    _add_aisformer_config(cfg)
+    _add_bcnet_config(cfg)
 
 
 def _add_mask_head_config(cfg: CfgNode) -> None:
@@ -26,7 +28,8 @@ def _add_mask_head_config(cfg: CfgNode) -> None:
     # The same for the hidden part.
     head.LOSS_WEIGHTS.INVISIBLE = -1.0
     # Target of the invisible masks: "difference" (amodal minus visible), or "official_xor"
-    # (AISFormer, ORCNN): what only one of the two has, so visible cells outside the amodal mask too.
+    # (AISFormer, ORCNN): what only one of the two has, so visible cells outside the amodal mask,
+    # too.
     head.INVISIBLE_TARGET = "difference"
     # Regions of the occluder loss: "all", or "official" (AISFormer, BCNet): those with an occluder
     # and as many from the start of the batch.
@@ -47,3 +50,27 @@ def _add_output_config(cfg: CfgNode) -> None:
     node.INVISIBLE = "head"
     # True takes boxes and classes of the ground truth in tests; only masks are predicted.
     node.INFERENCE_WITH_GT_BOXES = False
+
+
+def _add_aisformer_config(cfg: CfgNode) -> None:
+    cfg.MODEL.AISFORMER = CfgNode()
+    node = cfg.MODEL.AISFORMER
+    # Layers of the encoder and of the decoder (AISFormer Sec. 4: 1).
+    node.N_LAYERS = 1
+    # Attention heads.
+    node.N_HEADS = 2
+    # Channels; the official weights have 256.
+    node.EMB_DIM = 256
+    # Hidden width of the feed-forward networks.
+    node.DIM_FEEDFORWARD = 2048
+    # True makes the invisible embedding of the amodal and the visible one (JUSTIFY_LOSS in the
+    # source), False takes the fourth query.
+    node.INVISIBLE_EMBED = True
+
+
+def _add_bcnet_config(cfg: CfgNode) -> None:
+    cfg.MODEL.BCNET = CfgNode()
+    # Mask that the occludee branch learns: "amodal", or "visible" as in the paper.
+    cfg.MODEL.BCNET.TARGET = "amodal"
+    # Weight of the boundary losses of occludee and occluder (the source adds 0.5 of a loss twice).
+    cfg.MODEL.BCNET.BOUNDARY_WEIGHT = 1.0

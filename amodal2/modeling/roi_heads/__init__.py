@@ -5,6 +5,9 @@
 | Mask R-CNN on amodal masks | mask_rcnn.py | AmodalMaskRCNNHead | mask_fcn, deconv, predictor |
 | MaskJoint (SAIL-VOS) | mask_rcnn.py | MaskJointHead | {amodal,visible}_ before each of these |
 | ORCNN | mask_rcnn.py | ORCNNHead | as MaskJoint |
+| AISFormer | aisformer.py | AISFormer | official names without ``mask_head_model.`` |
+| AISFormer as in AIStron | aisformer.py | AISFormerDeep | AIStron's |
+| BCNet | bcnet.py | BCNet | official names |
 
 The heads are in Detectron2's ``ROI_MASK_HEAD_REGISTRY`` and work in its ``GeneralizedRCNN`` with
 ``StandardROIHeads``; ``GeneralizedRCNNAmodal`` (amodal_rcnn.py) pastes every kind of mask and keeps
@@ -12,14 +15,19 @@ one copy of the ground truth. What they share is in amodal_mask_head.py, mask_ta
 mask_losses.py, towers.py and postprocess.py.
 """
 
+from amodal2.modeling.roi_heads.aisformer import AISFormer, AISFormerDeep
 from amodal2.modeling.roi_heads.amodal_mask_head import AmodalMaskHead
 from amodal2.modeling.roi_heads.amodal_rcnn import GeneralizedRCNNAmodal
+from amodal2.modeling.roi_heads.bcnet import BCNet
 from amodal2.modeling.roi_heads.mask_rcnn import AmodalMaskRCNNHead, MaskJointHead, ORCNNHead
 from amodal2.modeling.roi_heads.postprocess import amodal_postprocess
 
 __all__ = [
+    "AISFormer",
+    "AISFormerDeep",
     "AmodalMaskHead",
     "AmodalMaskRCNNHead",
+    "BCNet",
     "GeneralizedRCNNAmodal",
     "MaskJointHead",
     "ORCNNHead",

@@ -58,7 +58,7 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
                 f"GeneralizedRCNNAmodal: expected invisible masks by {_INVISIBLE}, got "
                 f"{invisible!r}"
             )
-        self.output = {
+        self.output: dict[str, Any] = {
             "kinds": tuple(output_kinds),
             "threshold": mask_threshold,
             "enforce_subset": enforce_subset,

@@ -14,6 +14,9 @@ HEADS = {
     "AmodalMaskRCNNHead": {"amodal"},
     "MaskJointHead": {"amodal", "visible"},
     "ORCNNHead": {"amodal", "visible", "invisible"},
+    "AISFormer": {"amodal", "visible", "occluder", "invisible"},
+    "AISFormerDeep": {"amodal", "visible", "occluder", "invisible"},
+    "BCNet": {"amodal", "occluder"},
 }
 """Head -> kinds that it predicts."""
 
