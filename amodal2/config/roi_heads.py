@@ -13,6 +13,7 @@ def add_roi_heads_config(cfg: CfgNode) -> None:
     _add_output_config(cfg)
     _add_aisformer_config(cfg)
     _add_bcnet_config(cfg)
+    _add_vrsp_config(cfg)
 
 
 def _add_mask_head_config(cfg: CfgNode) -> None:
@@ -74,3 +75,26 @@ def _add_bcnet_config(cfg: CfgNode) -> None:
     cfg.MODEL.BCNET.TARGET = "amodal"
     # Weight of the boundary losses of occludee and occluder (the source adds 0.5 of a loss twice).
     cfg.MODEL.BCNET.BOUNDARY_WEIGHT = 1.0
+
+
+def _add_vrsp_config(cfg: CfgNode) -> None:
+    cfg.MODEL.VRSP = CfgNode()
+    node = cfg.MODEL.VRSP
+    # True lets the refinement read typical shapes of the class.
+    node.SHAPE_PRIOR = True
+    # File of shapes (tools/build_shape_codebook.py); "" takes what the auto-encoder makes of the
+    # coarse mask, as the source does for classes without shapes.
+    node.SHAPES = ""
+    # Shapes per region (VRSP: 16).
+    node.NEIGHBOURS = 16
+    # What is encoded to look shapes up: "probability", or "official_logits", which the auto-encoder
+    # has never seen in its training; the released weights were trained with them.
+    node.CODE_INPUT = "probability"
+    # Weight of the losses of the pass that attends to the true masks (GT_AMODAL_WEIGHT and
+    # GT_VISIBLE_WEIGHT in the source).
+    node.GUIDED_WEIGHT = 1.0
+    # Weights of feature matching after the last convolution and after the upsampling
+    # (AMODAL_FM_BETA in the source).
+    node.MATCHING_WEIGHTS = (0.01, 0.05)
+    # Base of the rescoring by the nearest shape (ALPHA in the source: 3), above 1; 0 for none.
+    node.RESCORE_ALPHA = 0.0

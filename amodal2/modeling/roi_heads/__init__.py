@@ -8,11 +8,13 @@
 | AISFormer | aisformer.py | AISFormer | official names without ``mask_head_model.`` |
 | AISFormer as in AIStron | aisformer.py | AISFormerDeep | AIStron's |
 | BCNet | bcnet.py | BCNet | official names |
+| VRSP | vrsp.py | VRSPHead | as MaskJoint, fuse_layer, recon_net |
 
 The heads are in Detectron2's ``ROI_MASK_HEAD_REGISTRY`` and work in its ``GeneralizedRCNN`` with
 ``StandardROIHeads``; ``GeneralizedRCNNAmodal`` (amodal_rcnn.py) pastes every kind of mask and keeps
 one copy of the ground truth. What they share is in amodal_mask_head.py, mask_targets.py,
-mask_losses.py, towers.py and postprocess.py.
+mask_losses.py, towers.py and postprocess.py; VRSP's shapes are
+learned by shape_learning.py and kept by shape_codebook.py.
 """
 
 from amodal2.modeling.roi_heads.aisformer import AISFormer, AISFormerDeep
@@ -21,6 +23,7 @@ from amodal2.modeling.roi_heads.amodal_rcnn import GeneralizedRCNNAmodal
 from amodal2.modeling.roi_heads.bcnet import BCNet
 from amodal2.modeling.roi_heads.mask_rcnn import AmodalMaskRCNNHead, MaskJointHead, ORCNNHead
 from amodal2.modeling.roi_heads.postprocess import amodal_postprocess
+from amodal2.modeling.roi_heads.vrsp import VRSPHead
 
 __all__ = [
     "AISFormer",
@@ -31,5 +34,6 @@ __all__ = [
     "GeneralizedRCNNAmodal",
     "MaskJointHead",
     "ORCNNHead",
+    "VRSPHead",
     "amodal_postprocess",
 ]

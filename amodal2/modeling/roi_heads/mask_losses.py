@@ -23,13 +23,19 @@ def select_class(logits: Tensor, classes: Tensor) -> Tensor:
     return logits[torch.arange(len(logits), device=logits.device), classes]
 
 
-def mask_loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Tensor:
+def mask_loss(
+    logits: Tensor,
+    target: Tensor,
+    known: Tensor | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
     """Average the binary cross entropy over regions and cells.
 
     Args:
         logits (Tensor[N, M, M]): predictions.
         target (Tensor[N, M, M]): 0 or 1.
         known (Tensor[N]): bool; regions without ground truth are left out.
+        weights (Tensor[N]): of the regions; None for ones. The sum is divided by their number.
 
     Returns:
         Tensor: scalar; zero, with gradients, if no region is left.
@@ -37,9 +43,11 @@ def mask_loss(logits: Tensor, target: Tensor, known: Tensor | None = None) -> Te
     if known is not None and not bool(known.all()):
         known = known.to(logits.device)
         logits, target = logits[known], target[known]
+        weights = weights if weights is None else weights[known]
     if not len(logits):
         return logits.sum() * 0
-    return F.binary_cross_entropy_with_logits(logits.float(), target)
+    cells = None if weights is None else weights[:, None, None].float()
+    return F.binary_cross_entropy_with_logits(logits.float(), target, weight=cells)
 
 
 def occluder_regions(target: Tensor) -> Tensor:

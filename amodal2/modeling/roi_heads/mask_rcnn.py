@@ -49,7 +49,7 @@ class AmodalMaskRCNNHead(AmodalMaskHead):
 
     def layers(self, x: Tensor) -> dict[str, Tensor]:
         """Predict amodal masks; see :meth:`AmodalMaskHead.layers`."""
-        x = run_convs(self, "mask_fcn", x)[-1]
+        x = run_convs(self, "mask_fcn", x)
         return {AMODAL: run_predictor(self, "deconv", "predictor", x)}
 
 
@@ -80,7 +80,7 @@ class MaskJointHead(AmodalMaskHead):
         """Predict amodal and visible masks; see :meth:`AmodalMaskHead.layers`."""
         return {kind: self.run_tower(kind, x)[0] for kind in (AMODAL, VISIBLE)}
 
-    def run_tower(self, kind: str, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def run_tower(self, kind: str, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Apply one tower.
 
         Args:
@@ -88,12 +88,12 @@ class MaskJointHead(AmodalMaskHead):
             x (Tensor[N, C, S, S]): features.
 
         Returns:
-            tuple: logits [N, K, M, M], and the features [N, C, S, S] before and after each
-            convolution.
+            tuple: logits [N, K, M, M], and the features after the last convolution [N, C, S, S] and
+            after the upsampling [N, C, M, M].
         """
-        features = run_convs(self, f"{kind}_mask_fcn", x)
-        logits = run_predictor(self, f"{kind}_deconv", f"{kind}_predictor", features[-1])
-        return logits, features
+        low = run_convs(self, f"{kind}_mask_fcn", x)
+        high = getattr(self, f"{kind}_deconv")(low).relu()
+        return getattr(self, f"{kind}_predictor")(high), (low, high)
 
 
 @ROI_MASK_HEAD_REGISTRY.register()

@@ -83,7 +83,7 @@ def add_predictor(head: nn.Module, deconv: str, predictor: str, settings: TowerS
     head.add_module(predictor, last)
 
 
-def run_convs(head: nn.Module, name: str, x: Tensor) -> list[Tensor]:
+def run_convs(head: nn.Module, name: str, x: Tensor) -> Tensor:
     """Apply the layers of :func:`add_convs`.
 
     Args:
@@ -92,12 +92,13 @@ def run_convs(head: nn.Module, name: str, x: Tensor) -> list[Tensor]:
         x (Tensor[N, C, S, S]): pooled features.
 
     Returns:
-        list[Tensor[N, C, S, S]]: ``x`` and the output of each layer.
+        Tensor[N, C, S, S]: features.
     """
-    outputs = [x]
-    while hasattr(head, f"{name}{len(outputs)}"):
-        outputs.append(getattr(head, f"{name}{len(outputs)}")(outputs[-1]))
-    return outputs
+    k = 1
+    while hasattr(head, f"{name}{k}"):
+        x = getattr(head, f"{name}{k}")(x)
+        k += 1
+    return x
 
 
 def run_predictor(head: nn.Module, deconv: str, predictor: str, x: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ HEADS = {
     "AISFormer": {"amodal", "visible", "occluder", "invisible"},
     "AISFormerDeep": {"amodal", "visible", "occluder", "invisible"},
     "BCNet": {"amodal", "occluder"},
+    "VRSPHead": {"amodal", "visible"},
 }
 """Head -> kinds that it predicts."""
 
