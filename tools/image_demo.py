@@ -36,6 +36,7 @@ from amodal2.data.datasets import dataset_categories
 from amodal2.data.mappers.image import to_model_image
 from amodal2.data.transforms import ClipGeometry, shortest_edge_size
 from amodal2.evaluation.image_amodal import instances_to_records
+from amodal2.modeling.roi_heads import GeneralizedRCNNAmodalWithTTA
 from amodal2.structures.frame_object import FrameObject
 from amodal2.structures.image_json import AMODAL_SEGM, OCCLUDER_SEGM, VISIBLE_SEGM, read_image_json
 from amodal2.structures.rle import decode_rle
@@ -80,6 +81,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="FILE",
         help="annotation file whose image ids predictions.json gets; default: numbers from 1",
+    )
+    parser.add_argument(
+        "--augment",
+        action="store_true",
+        help="average over the sizes of TEST.AUG and mirror images (slow)",
     )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
@@ -232,6 +238,8 @@ def make_detector(args: argparse.Namespace) -> tuple[Detector, dict[int, str]]:
     names = dataset_categories(dataset, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     size = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
     model = model_zoo.load_model(cfg)
+    if args.augment:
+        model = GeneralizedRCNNAmodalWithTTA(cfg, model)
     return Detector(model, size, cfg.INPUT.FORMAT, args.score, list(names)), names
 
 

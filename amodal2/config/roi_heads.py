@@ -14,6 +14,8 @@ def add_roi_heads_config(cfg: CfgNode) -> None:
     _add_aisformer_config(cfg)
     _add_bcnet_config(cfg)
     _add_vrsp_config(cfg)
+    _add_track_rcnn_config(cfg)
+    _rename_official_keys(cfg)
 
 
 def _add_mask_head_config(cfg: CfgNode) -> None:
@@ -98,3 +100,30 @@ def _add_vrsp_config(cfg: CfgNode) -> None:
     node.MATCHING_WEIGHTS = (0.01, 0.05)
     # Base of the rescoring by the nearest shape (ALPHA in the source: 3), above 1; 0 for none.
     node.RESCORE_ALPHA = 0.0
+
+
+def _rename_official_keys(cfg: CfgNode) -> None:
+    """Let the names of the official configs stop with those that they have here."""
+    cfg.register_renamed_key(
+        "MODEL.AISFormer",
+        "MODEL.AISFORMER",
+        message="JUSTIFY_LOSS is INVISIBLE_EMBED; leave out USE, MASK_LOSS_ONLY, BO_LOSS and "
+        "AMODAL_EVAL",
+    )
+    cfg.register_renamed_key("AISTRON", "MODEL.AMODAL_RCNN")
+
+
+def _add_track_rcnn_config(cfg: CfgNode) -> None:
+    cfg.MODEL.TRACK_RCNN = CfgNode()
+    node = cfg.MODEL.TRACK_RCNN
+    # Numbers per embedding of a region (MaskTrack R-CNN: 1024).
+    node.HIDDEN_DIM = 1024
+    # Weight of the loss of the embeddings.
+    node.LOSS_WEIGHT = 1.0
+    # What speaks for a track beside the embeddings (MaskTrack R-CNN Sec. 3.4: 1, 2, 10): weight of
+    # the logarithm of the detection's score.
+    node.SCORE_WEIGHT = 1.0
+    # Weight of the overlap with the latest box of the track.
+    node.IOU_WEIGHT = 2.0
+    # Added if the class is that of the track.
+    node.CLASS_WEIGHT = 10.0

@@ -112,3 +112,16 @@ def test_config_zero_shot_evaluates_what_was_trained_on_sailvos(backbone: str) -
 @pytest.mark.parametrize("path", _YAMLS, ids=lambda p: str(p.relative_to(_ROOT)))
 def test_config_yaml_names_no_machine(path: Path) -> None:
     assert not re.search(r"/(home|root|tmp|mnt|data)/", path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("MODEL:\n  AISFormer:\n    N_HEADS: 2\n", "MODEL.AISFORMER.*JUSTIFY_LOSS is INVISIBLE"),
+        ("AISTRON:\n  INFERENCE_WITH_GT_BOXES: True\n", "MODEL.AMODAL_RCNN"),
+    ],
+)
+def test_config_official_keys_name_ours(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "official.yaml").write_text(text + "VERSION: 2\n")
+    with pytest.raises(KeyError, match=f"(?s){message}"):
+        load(tmp_path / "official.yaml")

@@ -14,6 +14,7 @@ from amodal2.structures.image_json import read_image_json
 from amodal2.visualization.panels import panel_width
 from tests.conftest import load_script
 from tests.engine.toy import restored_loggers
+from tests.modeling.roi_heads.tiny import tiny_config
 from tests.structures.toy_images import image_content
 from tests.structures.toy_videos import write
 
@@ -192,3 +193,20 @@ def test_image_demo_reports_bad_input_and_goes_on(demo, tmp_path, capsys):
 def test_image_demo_without_any_image_fails(demo, tmp_path, capsys):
     assert demo(tmp_path / "absent")[0] == 1
     assert "not found" in capsys.readouterr().err
+
+
+def test_image_demo_runs_a_detector_with_and_without_augmentation(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    cfg = tiny_config("AISFormer", "TEST.AUG.MIN_SIZES", (48, 64), "INPUT.MIN_SIZE_TEST", 48)
+    (tmp_path / "c.yaml").write_text(cfg.dump())
+    tool = load_script("tools/image_demo.py")
+    common = ["--config-file", tmp_path / "c.yaml", "--input", tmp_path / "a.png", "--score", "0"]
+    for more in ([], ["--augment"]):
+        output = tmp_path / f"out{len(more)}"
+        with restored_loggers():
+            arguments = [*common, "--output", output, "--save", "json", *more]
+            assert tool.main([str(argument) for argument in arguments]) == 0
+        found = records(output)
+        assert len(found) > 0
+        assert {"amodal_segm", "visible_segm", "occluder_segm", "bbox"} <= found[0].keys()
+        assert found[0]["score"] == max(record["score"] for record in found)

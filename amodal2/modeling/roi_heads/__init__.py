@@ -11,10 +11,12 @@
 | VRSP | vrsp.py | VRSPHead | as MaskJoint, fuse_layer, recon_net |
 
 The heads are in Detectron2's ``ROI_MASK_HEAD_REGISTRY`` and work in its ``GeneralizedRCNN`` with
-``StandardROIHeads``; ``GeneralizedRCNNAmodal`` (amodal_rcnn.py) pastes every kind of mask and keeps
-one copy of the ground truth. What they share is in amodal_mask_head.py, mask_targets.py,
-mask_losses.py, towers.py and postprocess.py; VRSP's shapes are
-learned by shape_learning.py and kept by shape_codebook.py.
+``StandardROIHeads``. ``GeneralizedRCNNAmodal`` (amodal_rcnn.py) pastes every kind of mask and keeps
+one copy of the ground truth; ``GeneralizedRCNNAmodalWithTTA`` (test_time_augmentation.py) averages
+over versions of an image. What they share is in amodal_mask_head.py, mask_targets.py,
+mask_losses.py, towers.py and postprocess.py; VRSP's shapes are learned by shape_learning.py and
+kept by shape_codebook.py. ``AmodalTrackRCNN`` (track_rcnn.py, track_linking.py) adds the track head
+of MaskTrack R-CNN, so that any of the heads follows the objects of a video.
 """
 
 from amodal2.modeling.roi_heads.aisformer import AISFormer, AISFormerDeep
@@ -23,6 +25,8 @@ from amodal2.modeling.roi_heads.amodal_rcnn import GeneralizedRCNNAmodal
 from amodal2.modeling.roi_heads.bcnet import BCNet
 from amodal2.modeling.roi_heads.mask_rcnn import AmodalMaskRCNNHead, MaskJointHead, ORCNNHead
 from amodal2.modeling.roi_heads.postprocess import amodal_postprocess
+from amodal2.modeling.roi_heads.test_time_augmentation import GeneralizedRCNNAmodalWithTTA
+from amodal2.modeling.roi_heads.track_rcnn import AmodalTrackRCNN
 from amodal2.modeling.roi_heads.vrsp import VRSPHead
 
 __all__ = [
@@ -30,8 +34,10 @@ __all__ = [
     "AISFormerDeep",
     "AmodalMaskHead",
     "AmodalMaskRCNNHead",
+    "AmodalTrackRCNN",
     "BCNet",
     "GeneralizedRCNNAmodal",
+    "GeneralizedRCNNAmodalWithTTA",
     "MaskJointHead",
     "ORCNNHead",
     "VRSPHead",

@@ -5,12 +5,13 @@ import torch
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
-from tests.modeling.roi_heads.tiny import make_sample, tiny_config
+from tests.modeling.roi_heads.tiny import FPN_KEYS, make_sample, tiny_config
 
 
-def test_amodal_rcnn_loses_as_the_stock_detector():
+@pytest.mark.parametrize("backbone", [[], FPN_KEYS], ids=["one level", "pyramid"])
+def test_amodal_rcnn_loses_as_the_stock_detector(backbone):
     models = [
-        build_model(tiny_config("ORCNNHead", "MODEL.META_ARCHITECTURE", architecture))
+        build_model(tiny_config("ORCNNHead", *backbone, "MODEL.META_ARCHITECTURE", architecture))
         for architecture in ("GeneralizedRCNN", "GeneralizedRCNNAmodal")
     ]
     models[1].load_state_dict(models[0].state_dict())

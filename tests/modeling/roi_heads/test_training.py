@@ -63,17 +63,16 @@ def test_aisformer_learns_a_few_pictures_by_heart(tmp_path):
     keys = {
         "SOLVER.OPTIMIZER": "ADAMW",
         "SOLVER.BACKBONE_MULTIPLIER": 1.0,
-        "SOLVER.BASE_LR": 0.002,
-        "SOLVER.MAX_ITER": 120,
-        "SOLVER.STEPS": (90,),
+        "SOLVER.BASE_LR": 0.004,
+        "SOLVER.MAX_ITER": 150,
+        "SOLVER.STEPS": (120,),
         "SOLVER.WARMUP_ITERS": 10,
         "INPUT.RANDOM_FLIP": "none",
-        "MODEL.RESNETS.NORM": "BN",
         "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
         "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
         "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.5,
+        "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 7,
         "MODEL.AISFORMER.EMB_DIM": 32,
-        "MODEL.FPN.OUT_CHANNELS": 32,
     }
     cfg = training_config(tmp_path, "AISFormer", *(v for pair in keys.items() for v in pair))
     cfg.DATASETS.TEST = cfg.DATASETS.TRAIN

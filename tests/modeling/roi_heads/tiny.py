@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
+from detectron2.layers import ShapeSpec
+from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.structures import BitMasks, Boxes, Instances
+from torch import nn
 
 from amodal2.config import get_cfg
 
@@ -23,23 +27,11 @@ TINY_KEYS: list[Any] = [
     "MODEL.MASK_ON",
     True,
     "MODEL.BACKBONE.NAME",
-    "build_resnet_fpn_backbone",
-    "MODEL.BACKBONE.FREEZE_AT",
-    0,
-    "MODEL.RESNETS.DEPTH",
-    18,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS",
-    64,
-    "MODEL.RESNETS.OUT_FEATURES",
-    ["res2", "res3", "res4", "res5"],
-    "MODEL.FPN.IN_FEATURES",
-    ["res2", "res3", "res4", "res5"],
-    "MODEL.FPN.OUT_CHANNELS",
-    16,
+    "TinyBackbone",
     "MODEL.ANCHOR_GENERATOR.SIZES",
-    [[8], [16], [32], [64], [128]],
+    [[16, 32, 48]],
     "MODEL.RPN.IN_FEATURES",
-    ["p2", "p3", "p4", "p5", "p6"],
+    ["s4"],
     "MODEL.RPN.BATCH_SIZE_PER_IMAGE",
     64,
     "MODEL.RPN.PRE_NMS_TOPK_TRAIN",
@@ -53,7 +45,7 @@ TINY_KEYS: list[Any] = [
     "MODEL.ROI_HEADS.NAME",
     "StandardROIHeads",
     "MODEL.ROI_HEADS.IN_FEATURES",
-    ["p2", "p3", "p4", "p5"],
+    ["s4"],
     "MODEL.ROI_HEADS.NUM_CLASSES",
     CLASSES,
     "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE",
@@ -81,6 +73,54 @@ TINY_KEYS: list[Any] = [
     "TEST.DETECTIONS_PER_IMAGE",
     8,
 ]
+
+
+FPN_KEYS: list[Any] = [
+    "MODEL.BACKBONE.NAME",
+    "build_resnet_fpn_backbone",
+    "MODEL.RESNETS.DEPTH",
+    18,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS",
+    64,
+    "MODEL.RESNETS.OUT_FEATURES",
+    ["res2", "res3", "res4", "res5"],
+    "MODEL.FPN.IN_FEATURES",
+    ["res2", "res3", "res4", "res5"],
+    "MODEL.FPN.OUT_CHANNELS",
+    16,
+    "MODEL.ANCHOR_GENERATOR.SIZES",
+    [[8], [16], [32], [64], [128]],
+    "MODEL.RPN.IN_FEATURES",
+    ["p2", "p3", "p4", "p5", "p6"],
+    "MODEL.ROI_HEADS.IN_FEATURES",
+    ["p2", "p3", "p4", "p5"],
+]
+"""The same detector on a feature pyramid."""
+
+
+class TinyBackbone(Backbone):
+    """Four convolutions; one feature map of stride 4, which sees about half of the image."""
+
+    def __init__(self, cfg: CfgNode, input_shape: ShapeSpec) -> None:
+        super().__init__()
+        widths = (input_shape.channels, 16, 32, 32, 16)
+        layers = []
+        for k, (before, after) in enumerate(itertools.pairwise(widths)):
+            step = {"stride": 2} if k < 2 else {"dilation": 3}
+            pad = step.get("dilation", 1)
+            layers += [nn.Conv2d(before, after, 3, padding=pad, **step), nn.GroupNorm(4, after)]
+            layers.append(nn.ReLU())
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"s4": self.layers(x)}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        return {"s4": ShapeSpec(channels=16, stride=4)}
+
+
+if "TinyBackbone" not in BACKBONE_REGISTRY:
+    BACKBONE_REGISTRY.register(TinyBackbone)
 
 
 def tiny_config(head: str, *changes: Any) -> CfgNode:
