@@ -99,7 +99,6 @@ def translate_official(
         reason = SWIN_BUFFERS.get(name.rpartition(".")[2]) or superfluous_in_roi_head(name)
         if reason and name not in model_names:
             found.dropped[name] = reason
-            found.renamed = {old: new for old, new in found.renamed.items() if new != name}
             del state[name]
     found.recognised = describe_weights(state)
     _start_visible_head(found, model_names)

@@ -98,6 +98,8 @@ class _AISFormerBase(AmodalMaskHead):
     """Encoder, decoder and mask embeddings, without the convolutions around them."""
 
     weights: ClassVar = {VISIBLE: 1.0, OCCLUDER: 1.0, AMODAL: 1.0, INVISIBLE: 1.0}
+    pixel_embed: nn.Module
+    """Of the subclass: features [N, C, M, M] to pixel embeddings of the same shape."""
 
     def __init__(
         self,
@@ -118,13 +120,11 @@ class _AISFormerBase(AmodalMaskHead):
         sizes = (emb_dim, num_heads, dim_feedforward)
         self.transformer_encoder = _Layers(*(_EncoderLayer(*sizes) for _ in range(num_layers)))
         self.transformer_decoder = _Layers(*(_DecoderLayer(*sizes) for _ in range(num_layers)))
-        for part in (self.transformer_encoder, self.transformer_decoder):
+        parts = (self.transformer_encoder, self.transformer_decoder, self.mask_embed)
+        for part in (*parts, self.subtract_model or nn.Identity()):
             for parameter in part.parameters():
                 if parameter.dim() > 1:
                     nn.init.xavier_uniform_(parameter)
-        for mlp in (self.mask_embed, self.subtract_model):
-            for layer in mlp.layers if mlp is not None else ():
-                nn.init.xavier_uniform_(layer.weight)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -200,11 +200,9 @@ class AISFormer(_AISFormerBase):
         self.deconv_for_TR = nn.Sequential(
             nn.ConvTranspose2d(emb_dim, emb_dim, kernel_size=2, stride=2), nn.ReLU()
         )
-        self.pixel_embed = nn.Conv2d(emb_dim, emb_dim, kernel_size=1)
+        self.pixel_embed = _small_conv(emb_dim)
         weight_init.c2_msra_fill(self.mask_feat_learner_TR)
         weight_init.c2_msra_fill(self.deconv_for_TR[0])
-        nn.init.normal_(self.pixel_embed.weight, std=0.001)
-        nn.init.zeros_(self.pixel_embed.bias)
 
     def upsample(self, x: Tensor) -> Tensor:
         """Map pooled features [N, C', S, S] to features [N, C, M, M]."""
@@ -224,17 +222,22 @@ class AISFormerDeep(_AISFormerBase):
         super().__init__(emb_dim=emb_dim, **kwargs)
         up = nn.ConvTranspose2d(emb_dim, emb_dim, kernel_size=2, stride=2)
         self.mask_feat_learner_TR = nn.Sequential(
-            *_convs(in_channels, emb_dim), up, nn.ReLU(), nn.Conv2d(emb_dim, emb_dim, 1)
+            *_convs(in_channels, emb_dim), up, nn.ReLU(), _small_conv(emb_dim)
         )
-        self.pixel_embed = nn.Sequential(*_convs(emb_dim, emb_dim), nn.Conv2d(emb_dim, emb_dim, 1))
+        self.pixel_embed = nn.Sequential(*_convs(emb_dim, emb_dim), _small_conv(emb_dim))
         weight_init.c2_msra_fill(up)
-        for part in (self.mask_feat_learner_TR, self.pixel_embed):
-            nn.init.normal_(part[-1].weight, std=0.001)
-            nn.init.zeros_(part[-1].bias)
 
     def upsample(self, x: Tensor) -> Tensor:
         """Map pooled features [N, C', S, S] to features [N, C, M, M]."""
         return self.mask_feat_learner_TR(x)
+
+
+def _small_conv(channels: int) -> nn.Module:
+    """Return a 1x1 convolution whose output is small at first."""
+    conv = Conv2d(channels, channels, kernel_size=1)
+    nn.init.normal_(conv.weight, std=0.001)
+    nn.init.zeros_(conv.bias)
+    return conv
 
 
 def _convs(in_channels: int, channels: int) -> list[nn.Module]:

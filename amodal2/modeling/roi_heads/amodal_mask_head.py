@@ -44,6 +44,7 @@ class AmodalMaskHead(nn.Module):
     def __init__(
         self,
         *,
+        weights: Mapping[str, float] | None = None,
         loss_weights: Mapping[str, float] | None = None,
         invisible_target: str = "difference",
         occluder_batch: str = "all",
@@ -51,6 +52,7 @@ class AmodalMaskHead(nn.Module):
         """Store the settings of the losses.
 
         Args:
+            weights: kinds that this head predicts, with their weights; None takes the class's.
             loss_weights: kind -> weight that replaces the head's own.
             invisible_target: one of ``INVISIBLE_TARGETS``.
             occluder_batch: one of ``OCCLUDER_BATCHES``.
@@ -66,7 +68,8 @@ class AmodalMaskHead(nn.Module):
         ):
             if value not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {value!r}")
-        self.loss_weights = {**self.weights, **(loss_weights or {})}
+        own = self.weights if weights is None else weights
+        self.loss_weights = {**own, **(loss_weights or {})}
         self.invisible_target = invisible_target
         self.occluder_batch = occluder_batch
 
@@ -117,7 +120,7 @@ class AmodalMaskHead(nn.Module):
         self, instances: list[Instances], side: int, device: torch.device
     ) -> MaskTargets:
         """Cut out the ground truth of the kinds that the head predicts."""
-        return collect_targets(instances, self.weights, side, device, self.invisible_target)
+        return collect_targets(instances, self.loss_weights, side, device, self.invisible_target)
 
     def losses(self, logits: Mapping[str, Tensor], targets: MaskTargets) -> dict[str, Tensor]:
         """Compare the predictions of all kinds with the ground truth.
@@ -130,14 +133,14 @@ class AmodalMaskHead(nn.Module):
             dict[str, Tensor]: ``loss_<kind>_mask``, weighted.
         """
         result = {}
-        for kind in self.weights:
+        for kind, weight in self.loss_weights.items():
             chosen = select_class(logits[kind], targets.classes)
             target, known = targets.masks[kind], targets.known[kind]
             log_mask_accuracy(kind, chosen, target, known)
             if kind == OCCLUDER and self.occluder_batch == "official":
                 regions = occluder_regions(target)
                 chosen, target, known = chosen[regions], target[regions], known[regions.cpu()]
-            result[f"loss_{kind}_mask"] = self.loss_weights[kind] * mask_loss(chosen, target, known)
+            result[f"loss_{kind}_mask"] = weight * mask_loss(chosen, target, known)
         return result
 
     def store(
@@ -152,7 +155,7 @@ class AmodalMaskHead(nn.Module):
         """
         counts = [len(entry) for entry in instances]
         for kind, values in logits.items():
-            masks = select_class(values, classes)[:, None].sigmoid().split(counts)
+            masks = select_class(values, classes)[:, None].float().sigmoid().split(counts)
             for entry, part in zip(instances, masks, strict=True):
                 entry.set(PRED_FIELDS[kind], part)
                 if kind == AMODAL:

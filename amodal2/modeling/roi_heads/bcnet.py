@@ -69,9 +69,7 @@ class BCNet(AmodalMaskHead):
                 f"BCNet: expected MODEL.ROI_MASK_HEAD.CONV_DIM {tower.in_channels}, the channels "
                 f"of the pooled features, got {tower.conv_dim}"
             )
-        if target == VISIBLE:
-            self.weights = {VISIBLE: 1.0, OCCLUDER: 0.25}
-        super().__init__(**kwargs)
+        super().__init__(weights={target: 1.0, OCCLUDER: self.weights[OCCLUDER]}, **kwargs)
         self.target = target
         self.boundary_weight = boundary_weight
         for convs, graph, up in (("boundary_fcn", "_bo", "bo_"), ("mask_fcn", "", "")):
@@ -101,28 +99,26 @@ class BCNet(AmodalMaskHead):
 
     def layers(self, x: Tensor) -> dict[str, Tensor]:
         """Predict the masks of object and occluder; see :meth:`AmodalMaskHead.layers`."""
-        occluder, own = self._branches(x)
-        return {
-            self.target: run_predictor(self, "deconv", "predictor", own),
-            OCCLUDER: run_predictor(self, "bo_deconv", "predictor_bo", occluder),
-        }
+        return self._masks(*self._branches(x))
 
     def forward(self, x: Tensor, instances: list[Instances]) -> Any:
         """Learn masks and boundaries, or predict masks; see :meth:`AmodalMaskHead.forward`."""
         if not self.training:
             return super().forward(x, instances)
         occluder, own = self._branches(x)
-        logits = {
-            self.target: run_predictor(self, "deconv", "predictor", own),
-            OCCLUDER: run_predictor(self, "bo_deconv", "predictor_bo", occluder),
-        }
+        logits = self._masks(occluder, own)
         boundaries = {
             self.target: run_predictor(self, "boundary_deconv", "boundary_predictor", own),
             OCCLUDER: run_predictor(self, "boundary_deconv_bo", "boundary_predictor_bo", occluder),
         }
-        side = logits[OCCLUDER].shape[-1]
-        targets = self.collect_targets(instances, side, x.device)
+        targets = self.collect_targets(instances, logits[OCCLUDER].shape[-1], x.device)
         return {**self.losses(logits, targets), **self._boundary_losses(boundaries, targets)}
+
+    def _masks(self, occluder: Tensor, own: Tensor) -> dict[str, Tensor]:
+        return {
+            self.target: run_predictor(self, "deconv", "predictor", own),
+            OCCLUDER: run_predictor(self, "bo_deconv", "predictor_bo", occluder),
+        }
 
     def _branches(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the features of the occluder and of the object, each [N, C, S, S]."""

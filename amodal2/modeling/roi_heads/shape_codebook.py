@@ -27,6 +27,7 @@ class ShapeAutoencoder(nn.Module):
             channels: of every layer; a code has ``channels * (M / 4) ** 2`` numbers.
         """
         super().__init__()
+        self.channels = channels
         for k in range(_STAGES):
             conv = Conv2d(
                 channels if k else 1, channels, 3, stride=2, padding=1, activation=nn.ReLU()
@@ -46,9 +47,8 @@ class ShapeAutoencoder(nn.Module):
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the masks [..., M, M], in [0, 1], of codes [..., D]."""
-        channels = self.outconv[0].in_channels
-        side = round((codes.shape[-1] / channels) ** 0.5)
-        x = codes.reshape(-1, channels, side, side)
+        side = round((codes.shape[-1] / self.channels) ** 0.5)
+        x = codes.reshape(-1, self.channels, side, side)
         for k in range(_STAGES):
             x = getattr(self, f"mask_fcn_dec{k + 1}")(x)
         x = self.outconv(x)
@@ -86,7 +86,7 @@ class ShapeCodebook(nn.Module):
             if known is None or not len(known):
                 continue
             own = classes == index
-            distances = torch.cdist(codes[own], known.to(codes.dtype))
+            distances = torch.cdist(codes[own].float(), known.float())
             order = distances.topk(min(count, len(known)), largest=False).indices
             missing = order[:, :1].expand(-1, count - order.shape[1])
             result[own] = known.to(codes.dtype)[torch.cat((missing, order), dim=1)]

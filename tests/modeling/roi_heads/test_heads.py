@@ -4,7 +4,7 @@ import pytest
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_MASK_HEAD_REGISTRY, build_model
-from detectron2.structures import Instances
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from amodal2.modeling.roi_heads.mask_kinds import PRED_FIELDS
@@ -48,6 +48,16 @@ class TestHead:
         assert all(0 < value < 100 for value in losses.values())
         untouched = [n for n, p in head.named_parameters() if p.requires_grad and p.grad is None]
         assert untouched == []
+
+    def test_losses_and_masks_under_autocast(self, name):
+        head = make_head(name)
+        with torch.autocast("cpu", torch.bfloat16):
+            losses = train_step(head, [make_regions()])
+            found = Instances((64, 96), pred_classes=torch.tensor([2, 0]))
+            with torch.no_grad():
+                head.eval()(torch.randn(2, 16, 14, 14), [found])
+        assert all(0 < value < 100 for value in losses.values())
+        assert found.pred_masks.dtype == torch.float32  # bfloat16 cannot place them exactly
 
     def test_losses_without_foreground_are_zero_with_gradients(self, name):
         head = make_head(name)
@@ -115,13 +125,23 @@ class TestHead:
     def test_given_boxes_get_masks(self, name):
         model = build_model(tiny_config(name)).eval()
         truth = make_sample()["instances"]
-        given = Instances((64, 96), pred_boxes=truth.gt_boxes, pred_classes=truth.gt_classes)
+        boxes = Boxes(torch.cat((truth.gt_boxes.tensor, torch.full((1, 4), 20.0))))
+        classes = torch.cat((truth.gt_classes, truth.gt_classes[:1]))
+        given = Instances((64, 96), pred_boxes=boxes, pred_classes=classes)
         with torch.no_grad():
             (output,) = model.inference([make_sample()], [given])
         found = output["instances"]
-        assert len(found) == 2
+        assert len(found) == 2  # a box of zero size is dropped
         kinds = HEADS[name] - {"invisible"}
         assert all(found.get(PRED_FIELDS[k]).shape == (2, 64, 96) for k in kinds)
+
+
+@pytest.mark.parametrize("name", ["AmodalMaskRCNNHead", "MaskJointHead", "ORCNNHead", "VRSPHead"])
+def test_head_can_be_class_agnostic(name):
+    head = make_head(name, "MODEL.ROI_MASK_HEAD.CLS_AGNOSTIC_MASK", True)
+    logits = head.layers(torch.randn(2, 16, 14, 14))
+    assert {value.shape[1] for value in logits.values()} == {1}
+    assert train_step(head, [make_regions()])["loss_amodal_mask"] > 0
 
 
 def test_head_refuses_unknown_choices():

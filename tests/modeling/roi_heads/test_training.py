@@ -6,7 +6,7 @@ import math
 import pytest
 
 from amodal2.engine import AmodalTrainer
-from tests.engine.toy import restored_loggers
+from tests.engine.toy import restored_loggers, toy_config
 from tests.modeling.roi_heads.test_heads import HEADS
 from tests.modeling.roi_heads.tiny import tiny_config
 from tests.modeling.roi_heads.toy_pictures import make_pictures
@@ -56,6 +56,19 @@ def test_trainer_evaluates_true_boxes(tmp_path):
     )
     assert len(records) == 6
     assert {"amodal_segm", "visible_segm", "occluder_segm", "bbox"} <= records[0].keys()
+
+
+def test_trainer_trains_tracks(tmp_path):
+    images = training_config(tmp_path, "AISFormer", "MODEL.META_ARCHITECTURE", "AmodalTrackRCNN")
+    videos = toy_config(tmp_path, tmp_path / "out")
+    images.DATASETS.TRAIN = videos.DATASETS.TRAIN
+    images.INPUT.AMODAL.MAPPER = "ClipMapper"
+    images.INPUT.AMODAL.CLIP_LEN, images.INPUT.AMODAL.NUM_CLIPS = 2, 1
+    with restored_loggers():
+        AmodalTrainer(images).train()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text().splitlines()[-1])
+    assert math.isfinite(metrics["loss_track"])
+    assert math.isfinite(metrics["loss_occluder_mask"])
 
 
 @pytest.mark.slow

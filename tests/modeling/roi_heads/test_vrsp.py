@@ -92,7 +92,7 @@ def test_vrsp_reads_learned_shapes(tmp_path, squares):
 
 
 def test_vrsp_rescoring_keeps_what_looks_like_its_class(tmp_path, squares):
-    settings = ShapeSettings(epochs=150, learning_rate=1e-2, augment=False)
+    settings = ShapeSettings(epochs=60, learning_rate=2e-2, augment=False)
     net, codes = learn_shapes(*squares, settings)
     path = write_weights(shape_tensors(net, codes), tmp_path / "s.safetensors", fp16=False)
     head = build("MODEL.VRSP.SHAPES", str(path), "MODEL.VRSP.RESCORE_ALPHA", 3.0).eval()
