@@ -11,7 +11,12 @@ from amodal2.utils.errors import CheckpointError
 
 _SHOWN = 12  # lines or names per list in a report
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
-_CLASS_LAYERS = ("class_embed.weight", "class_head.fc.weight")
+_CLASS_LAYERS = {
+    "class_embed.weight": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+    "class_head.fc.weight": "MODEL.SEM_SEG_HEAD.NUM_CLASSES",
+    "box_predictor.cls_score.weight": "MODEL.ROI_HEADS.NUM_CLASSES",
+}
+"""End of the name of a class layer -> the key that decides its size."""
 
 
 @dataclass
@@ -47,9 +52,19 @@ class LoadReport:
     def classes(self) -> tuple[int, int] | None:
         """Object classes of the file and of the model, if they differ."""
         for name, old, new in self.mismatched:
-            if name.endswith(_CLASS_LAYERS):
+            if name.endswith(tuple(_CLASS_LAYERS)):
                 return old[0] - 1, new[0] - 1
         return None
+
+    @property
+    def _class_key(self) -> str:
+        """The config key that decides the number of classes."""
+        return next(
+            key
+            for name, *_ in self.mismatched
+            for end, key in _CLASS_LAYERS.items()
+            if name.endswith(end)
+        )
 
     def require_exact(self, source: str) -> None:
         """Stop unless every key fitted.
@@ -90,7 +105,7 @@ class LoadReport:
             return ""
         return (
             f"the file knows {self.classes[0]} classes, the model {self.classes[1]} "
-            "(MODEL.SEM_SEG_HEAD.NUM_CLASSES): the class layers keep their initial values"
+            f"({self._class_key}): the class layers keep their initial values"
         )
 
 

@@ -1,23 +1,26 @@
 """Recognition of official weights by their names and shapes, and their translation into ours.
 
 Names of Mask2Former, MinVIS, VITA and GenVIS are ours too (:mod:`amodal2.checkpoint.mask2former`
-renames the older layout), so what is left to do is to see what a file holds, to leave out what is
-computed anew, and to start A2VIS's visible head from VITA's mask head (A2VIS, Sec. 4.3).
+renames the older layout, :mod:`amodal2.checkpoint.roi_heads` the amodal ROI heads), so what is left
+to do is to see what a file holds, to leave out what is computed anew or unused, and to start
+A2VIS's visible head from VITA's mask head (A2VIS, Sec. 4.3).
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from amodal2.checkpoint.backbones import SWIN_BUFFERS, backbone_names
 from amodal2.checkpoint.mask2former import upgrade_mask2former_keys
+from amodal2.checkpoint.roi_heads import roi_head_name, superfluous_in_roi_head
 
 _WRAPPER = "module."
 _PREDICTOR = "sem_seg_head.predictor."
+_MASK_ROI_HEAD = "roi_heads.mask_head."
 _SYSTEMS = (
     ("A2VIS", "a2vis.visible_embed.layers.0.weight"),
     ("GenVIS", "vita_module.pre_memory_embed_k.weight"),
@@ -26,6 +29,11 @@ _SYSTEMS = (
         "Mask2Former or MinVIS",
         f"{_PREDICTOR}transformer_cross_attention_layers.0.multihead_attn.in_proj_weight",
     ),
+    ("AISFormer", f"{_MASK_ROI_HEAD}query_embed.weight"),
+    ("BCNet", f"{_MASK_ROI_HEAD}boundary_predictor_bo.weight"),
+    ("VRSP", f"{_MASK_ROI_HEAD}fuse_layer.weight"),
+    ("MaskJoint or ORCNN", f"{_MASK_ROI_HEAD}visible_predictor.weight"),
+    ("Mask R-CNN", f"{_MASK_ROI_HEAD}predictor.weight"),
 )
 """Systems, each with a name that those below it lack."""
 
@@ -84,16 +92,32 @@ def translate_official(
         found.renamed = {bare[old]: new for old, new in names.renamed.items() if bare[old] != new}
         return found
     stripped = _strip(weights)
-    state = upgrade_mask2former_keys(stripped)
+    state = _rename(upgrade_mask2former_keys(stripped), roi_head_name)
     found = OfficialWeights(state)
     found.renamed = {old: new for old, new in zip(weights, state, strict=True) if old != new}
-    for name in [n for n in state if n.rpartition(".")[2] in SWIN_BUFFERS]:
-        if name not in model_names:
-            found.dropped[name] = SWIN_BUFFERS[name.rpartition(".")[2]]
+    for name in list(state):
+        reason = SWIN_BUFFERS.get(name.rpartition(".")[2]) or superfluous_in_roi_head(name)
+        if reason and name not in model_names:
+            found.dropped[name] = reason
             del state[name]
     found.recognised = describe_weights(state)
     _start_visible_head(found, model_names)
     return found
+
+
+def _rename(state: OrderedDict[str, Any], rename: Callable[[str], str]) -> OrderedDict[str, Any]:
+    """Rename the entries; the module versions that torch looks at when loading stay."""
+    renamed: OrderedDict[str, Any] = OrderedDict()
+    if hasattr(state, "_metadata"):
+        renamed._metadata = state._metadata  # type: ignore[attr-defined]
+    for old, value in state.items():
+        name = rename(old)
+        if name in renamed:
+            raise ValueError(
+                f"translate_official: expected one key for '{name}', got '{old}' as well"
+            )
+        renamed[name] = value
+    return renamed
 
 
 def _start_visible_head(found: OfficialWeights, model_names: Collection[str]) -> None:
@@ -126,6 +150,7 @@ def describe_weights(state: Mapping[str, Any]) -> str:
     parts = [f"{system} with {_backbone(state) or 'another backbone'}"]
     sizes = (
         ("classes", f"{_PREDICTOR}class_embed.weight", -1),
+        ("classes", "roi_heads.box_predictor.cls_score.weight", -1),
         ("frame queries", f"{_PREDICTOR}query_feat.weight", 0),
         ("clip queries", "vita_module.query_feat.weight", 0),
     )

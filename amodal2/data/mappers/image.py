@@ -55,6 +55,7 @@ class ImageMapper:
         min_visible_area: int = 0,
         color_jitter: float = 0.0,
         test_size: tuple[int, int] = (0, 0),
+        test_objects: bool = False,
     ) -> None:
         """Store and check the settings.
 
@@ -68,6 +69,7 @@ class ImageMapper:
             color_jitter: strength of the colour change in [0, 1].
             test_size: shorter edge and limit of the longer edge of test images in pixels, 0 for the
                 original.
+            test_objects: give test images their annotated objects, too.
 
         Raises:
             ValueError: if the format is none of the two.
@@ -81,6 +83,7 @@ class ImageMapper:
         self.min_visible_area = min_visible_area
         self.color_jitter = color_jitter
         self.test_size = test_size
+        self.test_objects = test_objects
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -96,6 +99,7 @@ class ImageMapper:
             settings["occluder"] = node.OCCLUDER
             settings["min_visible_area"] = node.MIN_VISIBLE_AREA
             settings["color_jitter"] = node.COLOR_JITTER
+            settings["test_objects"] = cfg.MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES
         return settings
 
     def __call__(
@@ -110,10 +114,11 @@ class ImageMapper:
 
         Returns:
             dict: the keys of ``dataset_dict`` without its annotations, "image" (uint8 Tensor[3, H,
-            W]) and in training "instances" with ``gt_classes`` and, for every kind of mask that all
-            objects have, ``gt_visible_masks``, ``gt_amodal_masks``, ``gt_occluder_masks`` (bool
-            Tensor[N, H, W]), ``gt_visible_boxes`` and ``gt_amodal_boxes``. For Detectron2's own
-            heads ``gt_boxes`` are the amodal boxes and ``gt_masks`` (BitMasks) the amodal masks.
+            W]) and, in training or with ``test_objects``, "instances" with ``gt_classes`` and, for
+            every kind of mask that all objects have, ``gt_visible_masks``, ``gt_amodal_masks``,
+            ``gt_occluder_masks`` (bool Tensor[N, H, W]), ``gt_visible_boxes`` and
+            ``gt_amodal_boxes``. For Detectron2's own heads ``gt_boxes`` are the amodal boxes and
+            ``gt_masks`` (BitMasks) the amodal masks.
 
         Raises:
             AnnotationError: if the image has another size than the dataset dict says.
@@ -126,6 +131,10 @@ class ImageMapper:
             size = shortest_edge_size(height, width, *self.test_size)
             geometry = ClipGeometry.resize_to(height, width, size)
             sample["image"] = to_model_image(geometry.apply_frames(image[None]), self.image_format)
+            if self.test_objects:
+                sample["instances"] = self._annotate(
+                    dataset_dict.get("annotations", []), (height, width), geometry
+                )
             return sample
         rng = sample_generator(sample_seed)
         if self.geometry is None:

@@ -208,3 +208,15 @@ def test_image_mapper_image_of_another_size_is_named(picture):
 def test_image_mapper_unknown_format_is_refused():
     with pytest.raises(ValueError, match=r"'BGR', 'RGB'.*got 'YUV'"):
         make_mapper(image_format="YUV")
+
+
+def test_image_mapper_gives_true_boxes_to_tests_that_ask_for_them(picture):
+    cfg = get_cfg()
+    cfg.INPUT.AMODAL.MAPPER = "ImageMapper"
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 80, 0
+    assert "instances" not in build_mapper(cfg, is_train=False)(picture)
+    cfg.MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES = True
+    sample = build_mapper(cfg, is_train=False)(picture)
+    assert sample["image"].shape[1:] == (80, 120)
+    assert sample["instances"].gt_boxes.tensor[0].tolist() == [40.0, 20.0, 80.0, 60.0]
+    assert (sample["height"], sample["width"]) == SIZE

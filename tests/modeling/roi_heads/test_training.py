@@ -1,0 +1,95 @@
+"""Every head in the training loop, with the image mapper and the image evaluator."""
+
+import json
+import math
+
+import pytest
+
+from amodal2.engine import AmodalTrainer
+from tests.engine.toy import restored_loggers, toy_config
+from tests.modeling.roi_heads.test_heads import HEADS
+from tests.modeling.roi_heads.tiny import tiny_config
+from tests.modeling.roi_heads.toy_pictures import make_pictures
+
+
+def training_config(folder, head, *changes):
+    name = make_pictures(folder)
+    keys = {
+        "INPUT.AMODAL.MAPPER": "ImageMapper",
+        "INPUT.MIN_SIZE_TRAIN": (64,),
+        "INPUT.MIN_SIZE_TEST": 64,
+        "DATASETS.TRAIN": (name,),
+        "DATASETS.TEST": (),
+        "DATALOADER.NUM_WORKERS": 0,
+        "MODEL.ROI_HEADS.NUM_CLASSES": 2,
+        "SOLVER.OPTIMIZER": "SGD",
+        "SOLVER.IMS_PER_BATCH": 1,
+        "SOLVER.BASE_LR": 0.001,
+        "SOLVER.MAX_ITER": 2,
+        "SOLVER.STEPS": (),
+        "SOLVER.WARMUP_ITERS": 1,
+        "SEED": 1,
+        "OUTPUT_DIR": str(folder / "out"),
+    }
+    return tiny_config(head, *(value for pair in keys.items() for value in pair), *changes)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_trainer_trains_every_head(tmp_path, head):
+    with restored_loggers():
+        AmodalTrainer(training_config(tmp_path, head)).train()
+    lines = (tmp_path / "out" / "metrics.json").read_text().splitlines()
+    metrics = json.loads(lines[-1])
+    assert metrics["iteration"] == 1
+    assert all(math.isfinite(metrics[f"loss_{kind}_mask"]) for kind in HEADS[head])
+    assert {f"mask_head/{kind}_accuracy" for kind in HEADS[head]} <= metrics.keys()
+
+
+def test_trainer_evaluates_true_boxes(tmp_path):
+    cfg = training_config(tmp_path, "AISFormer", "MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES", True)
+    cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
+    with restored_loggers():
+        results = AmodalTrainer(cfg).train()
+    assert {"amodal", "visible", "invisible"} <= results.keys()
+    records = json.loads(
+        next((tmp_path / "out" / "inference").rglob("image_predictions.json")).read_text()
+    )
+    assert len(records) == 6
+    assert {"amodal_segm", "visible_segm", "occluder_segm", "bbox"} <= records[0].keys()
+
+
+def test_trainer_trains_tracks(tmp_path):
+    images = training_config(tmp_path, "AISFormer", "MODEL.META_ARCHITECTURE", "AmodalTrackRCNN")
+    videos = toy_config(tmp_path, tmp_path / "out")
+    images.DATASETS.TRAIN = videos.DATASETS.TRAIN
+    images.INPUT.AMODAL.MAPPER = "ClipMapper"
+    images.INPUT.AMODAL.CLIP_LEN, images.INPUT.AMODAL.NUM_CLIPS = 2, 1
+    with restored_loggers():
+        AmodalTrainer(images).train()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text().splitlines()[-1])
+    assert math.isfinite(metrics["loss_track"])
+    assert math.isfinite(metrics["loss_occluder_mask"])
+
+
+@pytest.mark.slow
+def test_aisformer_learns_a_few_pictures_by_heart(tmp_path):
+    keys = {
+        "SOLVER.OPTIMIZER": "ADAMW",
+        "SOLVER.BACKBONE_MULTIPLIER": 1.0,
+        "SOLVER.BASE_LR": 0.004,
+        "SOLVER.MAX_ITER": 150,
+        "SOLVER.STEPS": (120,),
+        "SOLVER.WARMUP_ITERS": 10,
+        "INPUT.RANDOM_FLIP": "none",
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.05,
+        "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE": 16,
+        "MODEL.ROI_HEADS.POSITIVE_FRACTION": 0.5,
+        "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": 7,
+        "MODEL.AISFORMER.EMB_DIM": 32,
+    }
+    cfg = training_config(tmp_path, "AISFormer", *(v for pair in keys.items() for v in pair))
+    cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
+    with restored_loggers():
+        results = AmodalTrainer(cfg).train()
+    assert results["amodal"]["AP"] > 70
+    assert results["visible"]["AP"] > 70
