@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from amodal2.data.datasets.catalog import registered_by
-from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES
+from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES, MARKET_CATEGORIES
 from amodal2.data.datasets.coco_amodal import register_amodal_coco_instances
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
@@ -52,6 +52,8 @@ IMAGE_DATASETS: dict[str, Row] = {
     "kins_2019_amodal_test": ("kins/test.json", _KINS_TEST, KINS_CATEGORIES["2019"]),
     "kins_2020_amodal_train": ("kins2020/train.json", _KINS_TRAIN, KINS_CATEGORIES["2020"]),
     "kins_2020_amodal_test": ("kins2020/test.json", _KINS_TEST, KINS_CATEGORIES["2020"]),
+    "market_v1_amodal_train": ("market/train.json", "market", MARKET_CATEGORIES),
+    "market_v1_amodal_val": ("market/val.json", "market", MARKET_CATEGORIES),
 }
 """The same of image datasets; both releases of KINS and both kinds of COCOA share their images."""
 

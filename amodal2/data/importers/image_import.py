@@ -129,11 +129,12 @@ class ImageImport:
             }
         )
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, info: dict[str, Any] | None = None) -> None:
         """Write the annotation file, complete or not at all.
 
         Args:
             path: of the JSON file.
+            info: entry of that name, what the file was made from; None leaves it out.
 
         Raises:
             AnnotationError: if no object was found.
@@ -141,10 +142,8 @@ class ImageImport:
         if not self._objects:
             raise AnnotationError("import: expected at least one object, got none", file=path)
         categories = [{"id": key, "name": self.categories[key]} for key in sorted(self.categories)]
-        write_json(
-            path,
-            {"images": self._images, "categories": categories, "annotations": self._objects},
-        )
+        content = {"images": self._images, "categories": categories, "annotations": self._objects}
+        write_json(path, content if info is None else {"info": info, **content})
 
     def _record(self, found: SourceObject) -> dict[str, Any] | None:
         amodal, visible = found.amodal, found.visible
