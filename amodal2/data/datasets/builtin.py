@@ -9,6 +9,7 @@ from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES, MARKET_CATEGOR
 from amodal2.data.datasets.coco_amodal import register_amodal_coco_instances
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
+from amodal2.data.importers.cocoa_cars import CATEGORIES as CARS
 from amodal2.data.importers.kins import CATEGORIES as KINS_CATEGORIES
 from amodal2.utils.logging import get_logger
 
@@ -42,6 +43,9 @@ names apart from those of other projects: Mask2Former and VITA register ``ytvis_
 _KINS_TRAIN, _KINS_TEST = "kins/training/image_2", "kins/testing/image_2"
 
 IMAGE_DATASETS: dict[str, Row] = {
+    "cityscapes_cars_amodal_train": ("cityscapes/complete_cars_train.json", "cityscapes", CARS),
+    "cocoa_cars_amodal_train": ("cocoa/cars_train.json", "coco/train2014", CARS),
+    "cocoa_cars_amodal_val": ("cocoa/cars_val.json", "coco/val2014", CARS),
     "cocoa_2014_amodal_train": ("cocoa/train.json", "coco/train2014", CLASS_AGNOSTIC),
     "cocoa_2014_amodal_val": ("cocoa/val.json", "coco/val2014", CLASS_AGNOSTIC),
     "cocoa_cls_amodal_train": ("cocoa_cls/train.json", "coco/train2014", None),
