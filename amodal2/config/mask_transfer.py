@@ -28,7 +28,7 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     node.STRIDE = 16
     # V, visual concepts per cell.
     node.NUM_CONCEPTS = 128
-    # Depth of ScaleNet's ResNet.
+    # Depth of ScaleNet's ResNet: 18, 34 or 50.
     node.SCALE_DEPTH = 18
     # True gives ScaleNet the detector's mask as fourth channel; False reads the paper literally.
     node.SCALE_MASK = True

@@ -31,7 +31,9 @@ _ASSIGNMENT = re.compile(r"^\s+[\w.]+\.[A-Z][A-Z0-9_]*\s*=\s*(?!CfgNode)\S")
 
 
 @pytest.mark.parametrize(
-    "module", [common, mask_classification, a2vis, baselines, mask_transfer], ids=lambda m: m.__name__
+    "module",
+    [common, mask_classification, a2vis, baselines, mask_transfer],
+    ids=lambda m: m.__name__,
 )
 def test_config_every_key_has_a_comment(module: object) -> None:
     lines = inspect.getsource(module).splitlines()

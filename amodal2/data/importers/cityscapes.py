@@ -100,9 +100,7 @@ def _read_images(files: list[Path], split: str, report: Counter[str]) -> Iterato
             report["images left out, without a complete car"] += 1
 
 
-def why_incomplete(
-    mask: np.ndarray, front: np.ndarray, short_side: int = SHORT_SIDE
-) -> str | None:
+def why_incomplete(mask: np.ndarray, front: np.ndarray, short_side: int = SHORT_SIDE) -> str | None:
     """Say why an instance may not be seen whole.
 
     Args:

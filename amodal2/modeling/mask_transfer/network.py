@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_backbone
 from torch import Tensor, nn
 
 from amodal2.modeling.mask_transfer.patches import to_square
 from amodal2.modeling.mask_transfer.reference_bank import encoder_hash
-from amodal2.modeling.mask_transfer.scale_net import ScaleNet, scale_of
+from amodal2.modeling.mask_transfer.scale_net import ScaleNet, build_scale_net, scale_of
 from amodal2.modeling.mask_transfer.score_branch import ScoreBranch
 from amodal2.modeling.mask_transfer.visual_concepts import PatchEncoder
 from amodal2.modeling.mask_transfer.voting_branch import VoteFilter
@@ -99,7 +98,11 @@ def build_network(cfg: CfgNode) -> TransferNetwork:
             f"{node.STRIDE}"
         )
     feature = FEATURES[node.STRIDE]
-    backbone, spec = _build_backbone(cfg, feature, 3)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.RESNETS.OUT_FEATURES = [feature]
+    backbone = build_backbone(cfg)
+    spec = backbone.output_shape()[feature]
     if spec.stride != node.STRIDE:
         raise ValueError(
             f"build_network: expected a backbone whose {feature} has stride {node.STRIDE}, got "
@@ -108,34 +111,10 @@ def build_network(cfg: CfgNode) -> TransferNetwork:
     encoder = PatchEncoder(backbone, feature, node.STRIDE, spec.channels, node.NUM_CONCEPTS)
     return TransferNetwork(
         encoder,
-        _build_scale_net(cfg),
+        build_scale_net(node.SCALE_DEPTH, with_mask=node.SCALE_MASK),
         VoteFilter(node.NUM_CONCEPTS, node.K2, node.NORM),
         ScoreBranch(node.NUM_CONCEPTS, node.K2, node.NORM),
         short_side=node.L,
         longest=round(node.MAX_SIDE * node.L),
         scale_mask=node.SCALE_MASK,
     )
-
-
-def _build_backbone(cfg: CfgNode, feature: str, channels: int) -> tuple[nn.Module, ShapeSpec]:
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.RESNETS.OUT_FEATURES = [feature]
-    backbone = build_backbone(cfg, ShapeSpec(channels=channels))
-    return backbone, backbone.output_shape()[feature]
-
-
-def _build_scale_net(cfg: CfgNode) -> ScaleNet:
-    """Build ScaleNet with its own ResNet, whose filters for the mask start at zero."""
-    node = cfg.MODEL.MASK_TRANSFER
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FREEZE_AT = "build_resnet_backbone", 0
-    cfg.MODEL.RESNETS.DEPTH = node.SCALE_DEPTH
-    if node.SCALE_DEPTH in (18, 34):
-        cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 64
-    backbone, spec = _build_backbone(cfg, "res5", 4 if node.SCALE_MASK else 3)
-    if node.SCALE_MASK:
-        with torch.no_grad():
-            backbone.stem.conv1.weight[:, 3:].zero_()
-    return ScaleNet(backbone, "res5", spec.channels)

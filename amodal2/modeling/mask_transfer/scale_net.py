@@ -11,24 +11,25 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import resnet18, resnet34, resnet50
 
 RATIO_RANGE = (-0.7, 1.6)
 """Smallest and largest predicted ρ."""
 _BETA = 0.1
+_RESNETS = {18: resnet18, 34: resnet34, 50: resnet50}
 
 
 class ScaleNet(nn.Module):
     """Regresses ρ from a square picture of the proposal.
 
     Args:
-        backbone: from an image [B, C, S, S] to a dict of feature maps.
-        feature: name of the map that is averaged.
-        channels: of it.
+        trunk: from an image [B, C, S, S] to the feature map that is averaged.
+        channels: of this map.
     """
 
-    def __init__(self, backbone: nn.Module, feature: str, channels: int) -> None:
+    def __init__(self, trunk: nn.Module, channels: int) -> None:
         super().__init__()
-        self.backbone, self.feature = backbone, feature
+        self.trunk = trunk
         self.hidden = nn.Linear(channels + 1, 256)
         self.ratio = nn.Linear(256, 1)
         nn.init.zeros_(self.ratio.weight)
@@ -45,9 +46,33 @@ class ScaleNet(nn.Module):
         Returns:
             Tensor[B]: ρ, 0 at the start of training, not clamped.
         """
-        pooled = self.backbone(pictures)[self.feature].mean(dim=(2, 3))
+        pooled = self.trunk(pictures).mean(dim=(2, 3))
         aspect = torch.log(sizes[:, 1:] / sizes[:, :1])
         return self.ratio(F.relu(self.hidden(torch.cat([pooled, aspect], dim=1))))[:, 0]
+
+
+def build_scale_net(depth: int, *, with_mask: bool) -> ScaleNet:
+    """Build a ScaleNet on a ResNet with group normalisation, so that no proposal sees the others.
+
+    Args:
+        depth: 18, 34 or 50.
+        with_mask: take the mask as fourth channel; its filters start at zero.
+
+    Returns:
+        ScaleNet: with initial weights.
+
+    Raises:
+        ValueError: for another depth.
+    """
+    if depth not in _RESNETS:
+        raise ValueError(f"build_scale_net: expected a depth of {sorted(_RESNETS)}, got {depth}")
+    resnet = _RESNETS[depth](norm_layer=lambda channels: nn.GroupNorm(32, channels))
+    channels = resnet.fc.in_features
+    stem = nn.Conv2d(4 if with_mask else 3, 64, 7, stride=2, padding=3, bias=False)
+    with torch.no_grad():
+        stem.weight.zero_()
+        stem.weight[:, :3] = resnet.conv1.weight
+    return ScaleNet(nn.Sequential(stem, *list(resnet.children())[1:-2]), channels)
 
 
 def scale_of(ratio: Tensor, sizes: Tensor, short_side: int) -> Tensor:

@@ -10,6 +10,7 @@ from amodal2.modeling.mask_transfer.correlation import convolve_pairs
 from amodal2.modeling.mask_transfer.patches import rescale, stack_padded, whole_box
 from amodal2.modeling.mask_transfer.scale_net import (
     ScaleNet,
+    build_scale_net,
     scale_loss,
     scale_of,
     true_scale,
@@ -74,9 +75,7 @@ def test_peaks_subpixel_finds_the_top_of_a_parabola():
     votes = -((y - 3.3) ** 2) - (x - 4.8) ** 2
     valid = torch.ones(1, 7, 9, dtype=torch.bool)
     assert peaks(votes[None], valid).tolist() == [[3.0, 5.0]]
-    torch.testing.assert_close(
-        peaks(votes[None], valid, subpixel=True), torch.tensor([[3.3, 4.8]])
-    )
+    torch.testing.assert_close(peaks(votes[None], valid, subpixel=True), torch.tensor([[3.3, 4.8]]))
     valid[:, 3:] = False
     assert peaks(votes[None], valid).tolist() == [[2.0, 5.0]]
 
@@ -133,7 +132,7 @@ def test_encoder_patch_does_not_depend_on_its_neighbours():
 
 def test_scale_net_starts_with_the_scale_of_the_box():
     torch.manual_seed(0)
-    net = ScaleNet(ToyBackbone(4), "res", 8)
+    net = ScaleNet(nn.Conv2d(4, 8, 4, 4), 8)
     sizes = torch.tensor([[20.0, 64.0]])
     ratio = net(torch.rand(1, 4, 16, 16), sizes)
     assert scale_of(ratio, sizes, 32).tolist() == [20 / 32]
@@ -143,7 +142,19 @@ def test_scale_net_starts_with_the_scale_of_the_box():
     truth = torch.tensor([true_scale((0, -10, 64, 30), 32)])
     assert truth.tolist() == [40 / 32]
     assert float(scale_loss(torch.log(torch.tensor([2.0])), truth, sizes, 32)) == 0.0
-    assert float(scale_loss(ratio, truth, sizes, 32)) == pytest.approx(math.log(2) - 0.05)
+    assert float(scale_loss(ratio.detach(), truth, sizes, 32)) == pytest.approx(math.log(2) - 0.05)
+
+
+def test_scale_net_mask_changes_nothing_before_training():
+    torch.manual_seed(0)
+    net = build_scale_net(18, with_mask=True)
+    nn.init.normal_(net.ratio.weight)
+    pictures, sizes = torch.rand(2, 4, 32, 32), torch.full((2, 2), 9.0)
+    blank = torch.cat([pictures[:, :3], torch.zeros(2, 1, 32, 32)], dim=1)
+    torch.testing.assert_close(net(pictures, sizes), net(blank, sizes))
+    torch.testing.assert_close(net(pictures, sizes)[:1], net(pictures[:1], sizes[:1]))
+    with pytest.raises(ValueError, match=r"depth of \[18, 34, 50\], got 7"):
+        build_scale_net(7, with_mask=True)
 
 
 def test_true_scale_of_a_flat_box_is_refused():

@@ -29,7 +29,7 @@ def toy_network(seed: int = 0) -> TransferNetwork:
     torch.manual_seed(seed)
     return TransferNetwork(
         PatchEncoder(ToyBackbone(3), "res", STRIDE, 8, CONCEPTS),
-        ScaleNet(ToyBackbone(4), "res", 8),
+        ScaleNet(nn.Conv2d(4, 8, 4, 4), 8),
         VoteFilter(CONCEPTS, 3, "pair"),
         ScoreBranch(CONCEPTS, 3, "pair"),
         short_side=SHORT,
