@@ -3,8 +3,8 @@
 
 The datasets are those of MODEL.MASK_TRANSFER.REFERENCES, else DATASETS.TRAIN, or a JSON file of the
 image schema (visible masks suffice) with --json and --root. Objects are complete by the rules of
-datasets/README.md. --extend adds to a bank that the same weights have encoded; what is in it already
-is not encoded again.
+datasets/README.md. --extend adds to a bank that the same weights have encoded; what is in it
+already is not encoded again.
 
 Examples::
 
@@ -23,7 +23,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-import amodal2.modeling  # isort: skip; registers the systems, imports Detectron2 silently
+import amodal2.modeling  # noqa: F401 isort: skip; registers the systems, imports Detectron2 silently
 import numpy as np
 import torch
 from detectron2.config import CfgNode

@@ -28,7 +28,7 @@ class Reference:
     Attributes:
         item (dict): the dataset dict of its image, without annotations.
         mask (RLE): compressed.
-        box (tuple[int, int, int, int]): x0, y0, x1, y1 of the mask in pixels, the last ones outside.
+        box (tuple[int, int, int, int]): of the mask, x0, y0, x1, y1 in pixels, the last outside.
         class_id (int): contiguous class index.
         source (str): file, image and annotation.
     """

@@ -28,9 +28,9 @@ _JITTER = 0.05
 class TransferPairMapper:
     """Draws an object as query, one positive and one negative reference of its class.
 
-    In training the proposal is the visible box, each side moved by up to 5 % of its length, and half
-    of the samples are mirrored. In tests the proposals of an image are the true visible masks and
-    their boxes, so that transfer is measured apart from detection.
+    In training the proposal is the visible box, each side moved by up to 5 % of its length, and
+    half of the samples are mirrored. In tests the proposals of an image are the true visible masks
+    and their boxes, so that transfer is measured apart from detection.
     """
 
     @configurable

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Cells of the queries from which transforms are faster, measured with 128 concepts on one thread: of
-# pairs with their gradients, and against references whose spectra are not kept.
+# Cells of the queries from which transforms are faster, measured with 128 concepts on one thread:
+# of pairs with their gradients, and against references whose spectra are not kept.
 _FFT_FROM_PAIR_CELLS = 24
 _FFT_FROM_CELLS = 150
 _CACHED_BYTES = 1 << 30
@@ -93,8 +93,8 @@ def convolve_bank(query: Tensor, references: Tensor, w2: Tensor) -> Tensor:
 class BankSpectra:
     """References of which the spectra, times that of w2, are made once for all queries.
 
-    Kept spectra are always faster than a grouped convolution (measured from queries of one cell on);
-    where they would have to be made anew, that depends on the number of cells that vote.
+    Kept spectra are always faster than a grouped convolution (measured from queries of one cell
+    on); where they would have to be made anew, that depends on the number of cells that vote.
 
     Args:
         references (Tensor[R, V, h_r, w_r]): concepts of any float type.
