@@ -34,8 +34,7 @@ from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
 from amodal2.data.datasets import load_amodal_coco_json
 from amodal2.data.mappers.image import to_model_image
-from amodal2.data.mappers.transfer_pairs import crop_reference
-from amodal2.data.reference_sets import Reference, find_references
+from amodal2.data.reference_sets import Reference, crop_reference, find_references
 from amodal2.modeling.mask_transfer import MaskTransfer, ReferenceBank
 from amodal2.modeling.mask_transfer.inference import encode_references
 from amodal2.utils.device import available_device

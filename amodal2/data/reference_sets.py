@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amodal2.data.importers.cityscapes import why_incomplete
+from amodal2.data.sized_image import read_sized_image
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 from amodal2.structures.rle import RLE, decode_rle
 
@@ -80,6 +81,24 @@ def _of_image(item: dict[str, Any], min_side: int) -> list[Reference]:
         source = f"{item['file_name']}#{record['id']}"
         found.append(Reference(rest, rle, tight_box(mask), record["category_id"], source))
     return found
+
+
+def crop_reference(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
+    """Read a reference's image and cut its box out.
+
+    Args:
+        reference: a complete object.
+
+    Returns:
+        tuple: uint8 [h, w, 3] in RGB, and its mask, bool [h, w].
+
+    Raises:
+        AnnotationError: if the image has another size than its dict says.
+        VideoError: if it cannot be read.
+    """
+    x0, y0, x1, y1 = reference.box
+    image, mask = read_sized_image(reference.item), decode_rle(reference.mask)
+    return image[y0:y1, x0:x1], mask[y0:y1, x0:x1]
 
 
 def tight_box(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:

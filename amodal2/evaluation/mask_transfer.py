@@ -84,7 +84,7 @@ def measure_pairs(
         _mean(right[~positive]),
         _mean(right),
         _mean(np.abs(log_scales)),
-        _mean(np.abs(np.expm1(log_scales)) <= TAU),
+        _mean(np.less_equal(np.abs(np.expm1(log_scales)), TAU)),
         len(logits),
     )
 
@@ -188,5 +188,6 @@ def _iou(one: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_]) -> float:
     return float((one & other).sum() / max((one | other).sum(), 1))
 
 
-def _mean(values: npt.NDArray[Any]) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: Any) -> float:
+    """Return the mean of an array, NaN if it is empty."""
+    return float(np.mean(values)) if len(values) else float("nan")

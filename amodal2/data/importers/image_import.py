@@ -26,6 +26,7 @@ class SourceObject:
         source: further ids of the source, written as they are; "id" is the one in the source.
         order: place in the depth order of its cluster of overlapping objects, {"cluster", "rank"},
             rank 0 is nearest; None if unknown.
+        crowd: whether its masks are not those of one known object, so that it is ignored.
     """
 
     category: int
@@ -33,6 +34,7 @@ class SourceObject:
     visible: RLE | None
     source: dict[str, Any]
     order: dict[str, int] | None = None
+    crowd: bool = False
 
 
 @dataclass
@@ -161,7 +163,7 @@ class ImageImport:
         box = list(rle_box(amodal))
         record = {
             "category_id": found.category,
-            "iscrowd": 0,
+            "iscrowd": int(found.crowd),
             AMODAL_SEGM: amodal,
             VISIBLE_SEGM: visible,
             "amodal_bbox": box,

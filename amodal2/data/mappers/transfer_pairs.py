@@ -14,8 +14,15 @@ from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, Instances
 
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
-from amodal2.data.mappers.image import read_sized_image, to_model_image
-from amodal2.data.reference_sets import Reference, ReferenceShapes, find_references, tight_box
+from amodal2.data.mappers.image import to_model_image
+from amodal2.data.reference_sets import (
+    Reference,
+    ReferenceShapes,
+    crop_reference,
+    find_references,
+    tight_box,
+)
+from amodal2.data.sized_image import read_sized_image
 from amodal2.structures import fields
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 from amodal2.structures.rle import decode_rle
@@ -172,24 +179,6 @@ class TransferPairMapper:
             "image": to_model_image(image[None], self.image_format),
             "proposals": proposals,
         }
-
-
-def crop_reference(reference: Reference) -> tuple[np.ndarray, np.ndarray]:
-    """Read a reference's image and cut its box out.
-
-    Args:
-        reference: a complete object.
-
-    Returns:
-        tuple: uint8 [h, w, 3] in RGB, and its mask, bool [h, w].
-
-    Raises:
-        AnnotationError: if the image has another size than its dict says.
-        VideoError: if it cannot be read.
-    """
-    x0, y0, x1, y1 = reference.box
-    image, mask = read_sized_image(reference.item), decode_rle(reference.mask)
-    return image[y0:y1, x0:x1], mask[y0:y1, x0:x1]
 
 
 def _usable(item: dict[str, Any]) -> list[dict[str, Any]]:

@@ -238,7 +238,8 @@ class MaskTransfer(nn.Module):
     def _pair_losses(self, pairs: PairOutputs | None) -> dict[str, Tensor]:
         names = [f"loss_{part}" for part in ("vote", "score") if part in self.train_parts]
         if pairs is None:
-            nothing = sum(p.sum() for p in self.network.parameters() if p.requires_grad) * 0.0
+            trained = [p.sum() for p in self.network.parameters() if p.requires_grad]
+            nothing = 0.0 * torch.stack(trained).sum()
             return dict.fromkeys(names, nothing)
         good = pairs.positive
         losses = {}

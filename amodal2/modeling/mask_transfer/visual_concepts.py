@@ -26,7 +26,9 @@ class VisualConceptLayer(nn.Module):
         super().__init__()
         self.filters = nn.Conv2d(in_channels, num_concepts, 1)
         nn.init.normal_(self.filters.weight, std=1 / math.sqrt(in_channels))
-        nn.init.zeros_(self.filters.bias)
+        bias = self.filters.bias
+        assert bias is not None, "the filters are made with a bias"
+        nn.init.zeros_(bias)
         # softplus of it is 1.
         self.importance = nn.Parameter(torch.full((num_concepts,), math.log(math.e - 1)))
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from amodal2.data.datasets import load_amodal_coco_json
-from amodal2.data.mappers.transfer_pairs import TransferPairMapper, crop_reference
-from amodal2.data.reference_sets import find_references
+from amodal2.data.mappers.transfer_pairs import TransferPairMapper
+from amodal2.data.reference_sets import crop_reference, find_references
 from amodal2.structures import encode_mask
 from tests.structures.toy_images import image_content, thing
 from tests.structures.toy_videos import write
