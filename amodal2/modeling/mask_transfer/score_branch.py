@@ -24,6 +24,8 @@ class ScoreBranch(nn.Module):
     def __init__(self, num_concepts: int, k: int, norm: str) -> None:
         super().__init__()
         self.filter = VoteFilter(num_concepts, k, norm)
+        self.support_norm = nn.LayerNorm(num_concepts)
+        self.mean_norm = nn.LayerNorm(num_concepts)
         self.classifier = nn.Sequential(
             nn.Linear(2 * num_concepts + 2, 256), nn.ReLU(), nn.Linear(256, 1)
         )
@@ -45,12 +47,11 @@ class ScoreBranch(nn.Module):
         place = peaks(votes.detach(), valid).long()
         support = correlation_at(queries, references, place)
         means = queries.mean(dim=(2, 3)) * references.mean(dim=(2, 3))
-        strength = queries.flatten(1).norm(dim=1) * references.flatten(1).norm(dim=1)
-        support = support / (strength[:, None] + 1e-6).sqrt()
         highest = votes.masked_fill(~valid, -torch.inf).amax(dim=(1, 2))
         average = (votes * valid).sum(dim=(1, 2)) / valid.sum(dim=(1, 2))
         summary = torch.stack([highest, average], dim=1)
-        return self.classifier(torch.cat([support, summary, means], dim=1))[:, 0]
+        parts = [self.support_norm(support), summary, self.mean_norm(means)]
+        return self.classifier(torch.cat(parts, dim=1))[:, 0]
 
 
 def correlation_at(queries: Tensor, references: Tensor, places: Tensor) -> Tensor:

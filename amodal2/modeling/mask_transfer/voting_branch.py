@@ -18,6 +18,7 @@ from amodal2.modeling.mask_transfer.correlation import correlate_pairs
 
 NORMS = ("pair", "ncc", "none")
 _EPS = 1e-6
+_START = 0.2
 
 
 class VoteFilter(nn.Module):
@@ -39,9 +40,9 @@ class VoteFilter(nn.Module):
                 f"VoteFilter: expected an odd K2 and a NORM of {NORMS}, got {k} and {norm!r}"
             )
         self.norm = norm
-        # At the start every concept counts alike, where it is.
+        # At the start every concept counts alike, where it is; the factor makes votes of order one.
         weight = 0.01 * torch.randn(num_concepts, k, k) / math.sqrt(num_concepts)
-        weight[:, k // 2, k // 2] += 1.0
+        weight[:, k // 2, k // 2] += _START
         self.weight = nn.Parameter(weight)
 
     def forward(
