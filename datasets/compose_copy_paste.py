@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import amodal2.utils.detectron2_compat  # noqa: F401 isort: skip; imports Detectron2 silently
 import cv2
 import numpy as np
 
