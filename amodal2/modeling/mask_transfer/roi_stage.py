@@ -22,6 +22,14 @@ from amodal2.modeling.mask_transfer.network import build_network
 from amodal2.modeling.mask_transfer.reference_bank import ReferenceBank
 from amodal2.structures import fields
 
+_MASKS = (
+    fields.PRED_MASKS,
+    fields.PRED_AMODAL_MASKS,
+    fields.PRED_VISIBLE_MASKS,
+    fields.PRED_INVISIBLE_MASKS,
+    fields.PRED_OCCLUDER_MASKS,
+)
+
 
 @ROI_HEADS_REGISTRY.register()
 class TransferROIHeads(nn.Module):
@@ -73,7 +81,9 @@ class TransferROIHeads(nn.Module):
 
         Returns:
             tuple: as of the heads. In tests ``pred_masks`` (Tensor[N, 1, S, S]) are amodal masks in
-            ``pred_boxes``, which are the amodal boxes; the heads' masks are left out.
+            ``pred_boxes``, which are the amodal boxes. Where the heads predict
+            ``pred_amodal_masks`` or ``pred_visible_masks``, these are given in the same form; other
+            kinds of masks are left out.
 
         Raises:
             ValueError: in tests, if there is no bank, or the heads predict no masks.
@@ -91,14 +101,20 @@ class TransferROIHeads(nn.Module):
 
     def _complete(self, image: Tensor, instances: Instances) -> Instances:
         completed = self._transfer_with_bank()(image, instances, _paste(instances))
-        result = Instances(instances.image_size, **instances.get_fields())
-        for name, value in completed.get_fields().items():
-            if name not in (fields.PRED_VISIBLE_MASKS, fields.PRED_AMODAL_MASKS, fields.PRED_MASKS):
-                result.set(name, value)
         boxes: Boxes = completed.get(fields.PRED_BOXES)
-        masks = BitMasks(completed.get(fields.PRED_AMODAL_MASKS))
-        in_boxes = masks.crop_and_resize(boxes.tensor, self.mask_size).float()
-        result.set(fields.PRED_MASKS, in_boxes[:, None])
+        result = Instances(instances.image_size)
+        for name, value in completed.get_fields().items():
+            if name not in _MASKS:
+                result.set(name, value)
+        for name, wanted in (
+            (fields.PRED_MASKS, True),
+            (fields.PRED_AMODAL_MASKS, instances.has(fields.PRED_AMODAL_MASKS)),
+            (fields.PRED_VISIBLE_MASKS, instances.has(fields.PRED_VISIBLE_MASKS)),
+        ):
+            if wanted:
+                masks = BitMasks(completed.get(name))
+                in_boxes = masks.crop_and_resize(boxes.tensor, self.mask_size)
+                result.set(name, in_boxes.float()[:, None])
         return result
 
     def _transfer_with_bank(self) -> MaskTransferrer:

@@ -63,9 +63,24 @@ def test_stage_replaces_masks_and_boxes_in_a_form_that_detectron2_pastes(found, 
     assert losses == {}
     assert result.pred_masks.shape == (1, 1, 28, 28)
     assert result.mt_ref_id.tolist() == [0]
+    assert not result.has("pred_visible_masks")
     final = detector_postprocess(result, 80, 96)
     assert final.pred_masks.shape == (1, 80, 96)
     assert final.pred_masks.any()
+
+
+def test_stage_gives_the_kinds_of_amodal_heads_in_the_amodal_boxes(found, tmp_path):
+    image, mask, objects = found
+    heads = build("MODEL.MASK_TRANSFER.BANK", str(tmp_path / "bank.pth"))
+    own, whole = crop(image, mask)
+    encode_references(heads.transfer, [own], [whole], [0], ["thing"]).save(tmp_path / "bank.pth")
+    objects.pred_amodal_masks = objects.pred_visible_masks = objects.pred_masks
+    objects.pred_occluder_masks = objects.pred_masks
+    heads.heads.found = [objects]
+    (result,), _ = heads(ImageList.from_tensors([image], 32), {}, None)
+    assert result.pred_amodal_masks.equal(result.pred_masks)
+    assert result.pred_visible_masks.shape == (1, 1, 28, 28)
+    assert not result.has("pred_occluder_masks")
 
 
 def test_stage_leaves_training_to_the_heads(found):
