@@ -255,8 +255,9 @@ class MaskTransferrer:
             for branch, one in zip(filters, spectra, strict=True)
         )
         shape = (votes.shape[1], votes.shape[2])
-        valid = valid_votes(query_sizes, bank.cells[index], padded, shape)
-        logits = network.score(own_votes, valid, many, references)
+        cells = bank.cells[index]
+        valid = valid_votes(query_sizes, cells, padded, shape)
+        logits = network.score(own_votes, valid, many, query_sizes, references, cells)
         places = peaks(votes, valid, subpixel=self.options.subpixel)
         return index, logits, vote_places(places, bank.centres[index], padded)
 

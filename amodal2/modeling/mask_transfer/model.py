@@ -312,7 +312,7 @@ class MaskTransfer(nn.Module):
         own_votes = self.network.score.filter(*arguments)
         shape = (votes.shape[1], votes.shape[2])
         valid = valid_votes(query_sizes, reference_sizes, padded, shape)
-        logits = self.network.score(own_votes, valid, queries, references)
+        logits = self.network.score(own_votes, valid, *arguments)
         places = vote_places(middle, reference_middle, padded)
         return PairOutputs(votes, own_votes, valid, places, extent, logits, positive)
 

@@ -27,17 +27,27 @@ class ScoreBranch(nn.Module):
         self.support_norm = nn.LayerNorm(num_concepts)
         self.mean_norm = nn.LayerNorm(num_concepts)
         self.classifier = nn.Sequential(
-            nn.Linear(2 * num_concepts + 2, 256), nn.ReLU(), nn.Linear(256, 1)
+            nn.Linear(2 * num_concepts + 6, 256), nn.ReLU(), nn.Linear(256, 1)
         )
 
-    def forward(self, votes: Tensor, valid: Tensor, queries: Tensor, references: Tensor) -> Tensor:
+    def forward(
+        self,
+        votes: Tensor,
+        valid: Tensor,
+        queries: Tensor,
+        query_sizes: Tensor,
+        references: Tensor,
+        reference_sizes: Tensor,
+    ) -> Tensor:
         """Score pairs.
 
         Args:
             votes (Tensor[P, Hz, Wz]): Z' of this branch's filter.
             valid (Tensor[P, Hz, Wz]): bool, with a True per pair.
             queries (Tensor[P, V, h_q, w_q]): concepts.
+            query_sizes (Tensor[P, 2]): true heights and widths in cells.
             references (Tensor[P, V, h_r, w_r]): concepts.
+            reference_sizes (Tensor[P, 2]): as ``query_sizes``.
 
         Returns:
             Tensor[P]: logits y.
@@ -46,12 +56,20 @@ class ScoreBranch(nn.Module):
             return votes.new_zeros(0)
         place = peaks(votes.detach(), valid).long()
         support = correlation_at(queries, references, place)
-        means = queries.mean(dim=(2, 3)) * references.mean(dim=(2, 3))
+        means = F.normalize(queries.sum(dim=(2, 3))) * F.normalize(references.sum(dim=(2, 3)))
         highest = votes.masked_fill(~valid, -torch.inf).amax(dim=(1, 2))
         average = (votes * valid).sum(dim=(1, 2)) / valid.sum(dim=(1, 2))
         summary = torch.stack([highest, average], dim=1)
-        parts = [self.support_norm(support), summary, self.mean_norm(means)]
+        fit = _fit(place, queries.shape[-2:], query_sizes, reference_sizes)
+        parts = [self.support_norm(support), summary, fit, self.mean_norm(means)]
         return self.classifier(torch.cat(parts, dim=1))[:, 0]
+
+
+def _fit(place: Tensor, padded: torch.Size, query_sizes: Tensor, reference_sizes: Tensor) -> Tensor:
+    """Return how large the query is and where it lies, in sizes of the reference (Tensor[P, 4])."""
+    ratio = query_sizes / reference_sizes
+    corner = (place - place.new_tensor(padded)) / reference_sizes
+    return torch.cat([ratio.log(), corner + ratio / 2 - 0.5], dim=1)
 
 
 def correlation_at(queries: Tensor, references: Tensor, places: Tensor) -> Tensor:

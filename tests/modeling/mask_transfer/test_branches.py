@@ -107,9 +107,25 @@ def test_score_branch_without_pairs_gives_nothing():
     branch = ScoreBranch(3, 3, "pair")
     empty = torch.zeros(0, 3, 2, 2)
     valid = torch.zeros(0, 5, 5, dtype=torch.bool)
-    logits = branch(torch.zeros(0, 5, 5), valid, empty, empty)
+    sizes = torch.zeros(0, 2, dtype=torch.int64)
+    logits = branch(torch.zeros(0, 5, 5), valid, empty, sizes, empty, sizes)
     assert logits.shape == (0,)
     assert float(score_loss(logits, valid[:, 0, 0])) == 0.0
+
+
+def test_score_branch_does_not_see_padding():
+    torch.manual_seed(0)
+    branch = ScoreBranch(3, 1, "pair").eval()
+    query, reference = torch.rand(1, 3, 2, 3), torch.rand(1, 3, 4, 3)
+    sizes = (sizes_of(query), sizes_of(reference))
+
+    def score(query, reference):
+        votes = branch.filter(query, sizes[0], reference, sizes[1])
+        valid = valid_votes(*sizes, tuple(query.shape[2:]), votes.shape[1:])
+        return branch(votes, valid, query, sizes[0], reference, sizes[1])
+
+    padded = (nn.functional.pad(maps, (0, 2, 0, 1)) for maps in (query, reference))
+    torch.testing.assert_close(score(query, reference), score(*padded))
 
 
 def test_concepts_are_blind_to_the_strength_of_the_features():
