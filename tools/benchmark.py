@@ -70,6 +70,11 @@ def load_cases() -> list[Any]:
     return [case for name in names for case in load_module(name).cases()]
 
 
+def op_names() -> list[str]:
+    """Return what ``ops`` can time: every op, and votes, which are made of torch's own."""
+    return sorted([*op_paths(), "mask_votes"])
+
+
 def cpu_name() -> str:
     """Return the processor's name as Linux shows it, else as Python knows it."""
     try:
@@ -282,7 +287,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     ops = commands.add_parser("ops", help="single ops against stock functions")
     ops.set_defaults(run=run_ops)
-    ops.add_argument("--op", nargs="*", choices=sorted(op_paths()), help="default: all")
+    ops.add_argument("--op", nargs="*", choices=op_names(), help="default: all")
     ops.add_argument("--rounds", type=int, default=10, help="timings, of which the median counts")
     evaluation = commands.add_parser("eval", help="the evaluation against packages and scripts")
     evaluation.set_defaults(run=run_eval)

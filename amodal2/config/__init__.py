@@ -11,6 +11,7 @@ from amodal2.config.a2vis import add_a2vis_config
 from amodal2.config.baselines import add_baselines_config
 from amodal2.config.common import add_common_config
 from amodal2.config.mask_classification import add_mask_classification_config
+from amodal2.config.mask_transfer import add_mask_transfer_config
 from amodal2.config.roi_heads import add_roi_heads_config
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "add_common_config",
     "add_mask_classification_config",
     "add_roi_heads_config",
+    "add_mask_transfer_config",
     "get_cfg",
 ]
 
@@ -35,6 +37,7 @@ def add_amodal2_config(cfg: CfgNode) -> None:
     add_a2vis_config(cfg)
     add_baselines_config(cfg)
     add_roi_heads_config(cfg)
+    add_mask_transfer_config(cfg)
 
 
 def get_cfg() -> CfgNode:

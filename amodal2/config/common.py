@@ -69,6 +69,14 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.PATCH_ENLARGE_TEST = 2.0
     # Object patch mapper: box that is enlarged, "visible" or "amodal".
     cfg.INPUT.AMODAL.PATCH_BOX = "visible"
+    # Copy-paste mapper: least short side in pixels of the complete objects that are pasted.
+    cfg.INPUT.AMODAL.PASTE_MIN_SIDE = 32
+    # Copy-paste mapper: smallest and largest number of pasted objects per image.
+    cfg.INPUT.AMODAL.PASTE_COUNT = (1, 4)
+    # Copy-paste mapper: smallest and largest factor on their size.
+    cfg.INPUT.AMODAL.PASTE_SCALE = (0.6, 1.4)
+    # Copy-paste mapper: share in [0, 1) up to which an object may be hidden by pasted ones.
+    cfg.INPUT.AMODAL.PASTE_MOST_HIDDEN = 0.9
 
 
 def _add_test_config(cfg: CfgNode) -> None:

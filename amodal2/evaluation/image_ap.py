@@ -15,7 +15,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from amodal2.evaluation.average_precision import MAX_DETECTIONS, Curves, mean_defined
+from amodal2.evaluation.average_precision import (
+    IOU_THRESHOLDS,
+    MAX_DETECTIONS,
+    Curves,
+    mean_defined,
+)
 from amodal2.evaluation.coco_engine import CocoEngine
 from amodal2.evaluation.image_occlusion import OcclusionRule
 from amodal2.evaluation.image_predictions import Record
@@ -117,6 +122,15 @@ class ImageTask:
         ranges = list(self.rules.area_ranges.values())
         curves = self._curves(self.areas, ignore, self.predicted.areas, ranges)
         return self._summarize(curves, 0, list(self.rules.area_ranges)[1:])
+
+    def score_thresholds(self) -> dict[float, float]:
+        """Return AP at every IoU threshold, -1 where undefined, over all sizes."""
+        ranges = list(self.rules.area_ranges.values())
+        precision = self._curves(self.areas, None, self.predicted.areas, ranges).precision
+        return {
+            round(float(threshold), 2): mean_defined(precision[t, :, :, 0, -1])
+            for t, threshold in enumerate(IOU_THRESHOLDS)
+        }
 
     def score_bins(self, rule: OcclusionRule) -> dict[str, APScores]:
         """Match and average in the bins of an occlusion rule.

@@ -1,6 +1,18 @@
-"""Models; importing this package registers every meta-architecture, backbone and ROI head."""
+"""Models; importing this package registers meta-architectures, backbones, heads, completers."""
 
 import amodal2.utils.detectron2_compat  # noqa: F401 first: imports Detectron2 without warnings
-from amodal2.modeling import a2vis, backbone, baselines, roi_heads
+from amodal2.modeling import (
+    a2vis,
+    backbone,
+    baselines,
+    mask_transfer,
+    roi_heads,
+)
 
-__all__ = ["a2vis", "backbone", "baselines", "roi_heads"]
+__all__ = [
+    "a2vis",
+    "backbone",
+    "baselines",
+    "mask_transfer",
+    "roi_heads",
+]

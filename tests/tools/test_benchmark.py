@@ -10,7 +10,6 @@ from functools import partial
 import pytest
 import torch
 
-from amodal2.ops import op_paths
 from tests.conftest import REPOSITORY, load_script
 
 CONFIG = REPOSITORY / "configs/a2vis/quick/a2vis_aquarium.yaml"
@@ -83,7 +82,7 @@ def test_benchmark_cases_have_unique_names_of_known_ops(tool):
     cases = tool.load_cases()
     names = [(case.op, case.name) for case in cases]
     assert len(names) == len(set(names))
-    assert {"mask_rle", "mask_rle_decode"} <= {case.op for case in cases} <= set(op_paths())
+    assert {"mask_rle", "mask_rle_decode"} <= {case.op for case in cases} <= set(tool.op_names())
 
 
 def test_benchmark_ops_writes_complete_json_and_a_table(tool, tiny_cases, tmp_path, capsys):

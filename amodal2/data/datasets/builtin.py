@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from amodal2.data.datasets.catalog import registered_by
-from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES
+from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES, MARKET_CATEGORIES
 from amodal2.data.datasets.coco_amodal import register_amodal_coco_instances
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
+from amodal2.data.importers.cocoa_cars import CATEGORIES as CARS
 from amodal2.data.importers.kins import CATEGORIES as KINS_CATEGORIES
 from amodal2.utils.logging import get_logger
 
@@ -47,6 +48,9 @@ names apart from those of other projects: Mask2Former and VITA register ``ytvis_
 _KINS_TRAIN, _KINS_TEST = "kins/training/image_2", "kins/testing/image_2"
 
 IMAGE_DATASETS: dict[str, Row] = {
+    "cityscapes_cars_amodal_train": ("cityscapes/complete_cars_train.json", "cityscapes", CARS),
+    "cocoa_cars_amodal_train": ("cocoa/cars_train.json", "coco/train2014", CARS),
+    "cocoa_cars_amodal_val": ("cocoa/cars_val.json", "coco/val2014", CARS),
     "cocoa_2014_amodal_train": ("cocoa/train.json", "coco/train2014", CLASS_AGNOSTIC),
     "cocoa_2014_amodal_val": ("cocoa/val.json", "coco/val2014", CLASS_AGNOSTIC),
     "cocoa_cls_amodal_train": ("cocoa_cls/train.json", "coco/train2014", None),
@@ -57,6 +61,8 @@ IMAGE_DATASETS: dict[str, Row] = {
     "kins_2019_amodal_test": ("kins/test.json", _KINS_TEST, KINS_CATEGORIES["2019"]),
     "kins_2020_amodal_train": ("kins2020/train.json", _KINS_TRAIN, KINS_CATEGORIES["2020"]),
     "kins_2020_amodal_test": ("kins2020/test.json", _KINS_TEST, KINS_CATEGORIES["2020"]),
+    "market_v1_amodal_train": ("market/train.json", "market", MARKET_CATEGORIES),
+    "market_v1_amodal_val": ("market/val.json", "market", MARKET_CATEGORIES),
 }
 """The same of image datasets; both releases of KINS and both kinds of COCOA share their images."""
 

@@ -18,6 +18,9 @@ AQUARIUM_CATEGORIES = {
 }
 """Category id -> species of the rendered aquarium."""
 
+MARKET_CATEGORIES = {1: "car", 2: "person", 3: "animal", 4: "box", 5: "bottle", 6: "chair"}
+"""Category id -> kind of thing of the rendered market."""
+
 
 def dataset_categories(name: str, num_classes: int) -> dict[int, str]:
     """Return the categories of a dataset in the order of the contiguous class indices.

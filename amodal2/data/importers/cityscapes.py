@@ -100,12 +100,13 @@ def _read_images(files: list[Path], split: str, report: Counter[str]) -> Iterato
             report["images left out, without a complete car"] += 1
 
 
-def why_incomplete(mask: np.ndarray, front: np.ndarray) -> str | None:
+def why_incomplete(mask: np.ndarray, front: np.ndarray, short_side: int = SHORT_SIDE) -> str | None:
     """Say why an instance may not be seen whole.
 
     Args:
         mask: bool [H, W], not empty.
         front: bool [H, W], pixels of other things that may lie in front of it.
+        short_side: least short side of its box in pixels.
 
     Returns:
         str: the first rule that it breaks; None if it is complete.
@@ -115,8 +116,8 @@ def why_incomplete(mask: np.ndarray, front: np.ndarray) -> str | None:
     height, width = mask.shape
     if y0 == 0 or x0 == 0 or y1 == height - 1 or x1 == width - 1:
         return "at the border of the image"
-    if min(y1 - y0, x1 - x0) + 1 < SHORT_SIDE:
-        return f"short side below {SHORT_SIDE} px"
+    if min(y1 - y0, x1 - x0) + 1 < short_side:
+        return f"short side below {short_side} px"
     part = np.s_[max(0, y0 - BAND) : y1 + BAND + 1, max(0, x0 - BAND) : x1 + BAND + 1]
     own = mask[part].astype(np.uint8)
     kernel = np.ones((2 * BAND + 1, 2 * BAND + 1), np.uint8)

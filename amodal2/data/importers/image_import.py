@@ -26,6 +26,7 @@ class SourceObject:
         source: further ids of the source, written as they are; "id" is the one in the source.
         order: place in the depth order of its cluster of overlapping objects, {"cluster", "rank"},
             rank 0 is nearest; None if unknown.
+        crowd: whether its masks are not those of one known object, so that it is ignored.
     """
 
     category: int
@@ -33,6 +34,7 @@ class SourceObject:
     visible: RLE | None
     source: dict[str, Any]
     order: dict[str, int] | None = None
+    crowd: bool = False
 
 
 @dataclass
@@ -129,11 +131,12 @@ class ImageImport:
             }
         )
 
-    def write(self, path: str | Path) -> None:
+    def write(self, path: str | Path, *, info: dict[str, Any] | None = None) -> None:
         """Write the annotation file, complete or not at all.
 
         Args:
             path: of the JSON file.
+            info: entry of that name, what the file was made from; None leaves it out.
 
         Raises:
             AnnotationError: if no object was found.
@@ -141,10 +144,8 @@ class ImageImport:
         if not self._objects:
             raise AnnotationError("import: expected at least one object, got none", file=path)
         categories = [{"id": key, "name": self.categories[key]} for key in sorted(self.categories)]
-        write_json(
-            path,
-            {"images": self._images, "categories": categories, "annotations": self._objects},
-        )
+        content = {"images": self._images, "categories": categories, "annotations": self._objects}
+        write_json(path, content if info is None else {"info": info, **content})
 
     def _record(self, found: SourceObject) -> dict[str, Any] | None:
         amodal, visible = found.amodal, found.visible
@@ -162,7 +163,7 @@ class ImageImport:
         box = list(rle_box(amodal))
         record = {
             "category_id": found.category,
-            "iscrowd": 0,
+            "iscrowd": int(found.crowd),
             AMODAL_SEGM: amodal,
             VISIBLE_SEGM: visible,
             "amodal_bbox": box,

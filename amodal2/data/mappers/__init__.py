@@ -2,14 +2,18 @@
 
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
+from amodal2.data.mappers.copy_paste import CopyPasteMapper
 from amodal2.data.mappers.image import ImageMapper
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
+from amodal2.data.mappers.transfer_pairs import TransferPairMapper
 
 __all__ = [
     "AMODAL_MAPPER_REGISTRY",
     "ClipMapper",
+    "CopyPasteMapper",
     "ImageMapper",
     "ObjectPatchMapper",
+    "TransferPairMapper",
     "build_mapper",
     "split_objects",
 ]

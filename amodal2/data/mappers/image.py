@@ -15,6 +15,7 @@ from detectron2.structures import BitMasks, Boxes, Instances
 from amodal2.data.lazy_frames import frames_to_tensor
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
 from amodal2.data.mappers.occluders import build_occluders
+from amodal2.data.sized_image import read_sized_image
 from amodal2.data.transforms import (
     ClipGeometry,
     GeometrySampler,
@@ -26,8 +27,6 @@ from amodal2.data.transforms import (
 from amodal2.structures import fields
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 from amodal2.structures.rle import RLE
-from amodal2.utils.errors import AnnotationError
-from amodal2.utils.frames import read_image
 
 _FORMATS = ("BGR", "RGB")
 
@@ -125,9 +124,9 @@ class ImageMapper:
             VideoError: if the image cannot be read.
         """
         sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
-        image = read_sized_image(dataset_dict)
-        height, width = image.shape[:2]
         if not self.is_train:
+            image = read_sized_image(dataset_dict)
+            height, width = image.shape[:2]
             size = shortest_edge_size(height, width, *self.test_size)
             geometry = ClipGeometry.resize_to(height, width, size)
             sample["image"] = to_model_image(geometry.apply_frames(image[None]), self.image_format)
@@ -137,6 +136,8 @@ class ImageMapper:
                 )
             return sample
         rng = sample_generator(sample_seed)
+        image, annotations = self.load(dataset_dict, rng)
+        height, width = image.shape[:2]
         if self.geometry is None:
             geometry = ClipGeometry.resize_to(height, width, (height, width))
         else:
@@ -145,10 +146,22 @@ class ImageMapper:
         sample["image"] = to_model_image(
             color.apply_frames(geometry.apply_frames(image[None])), self.image_format
         )
-        sample["instances"] = self._annotate(
-            dataset_dict.get("annotations", []), (height, width), geometry
-        )
+        sample["instances"] = self._annotate(annotations, (height, width), geometry)
         return sample
+
+    def load(
+        self, dataset_dict: dict[str, Any], rng: np.random.Generator
+    ) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """Read a training image; subclasses may change it.
+
+        Args:
+            dataset_dict: not changed.
+            rng: source of random choices.
+
+        Returns:
+            tuple: uint8 [H, W, 3] in RGB, and the records of its objects.
+        """
+        return read_sized_image(dataset_dict), dataset_dict.get("annotations", [])
 
     def _annotate(
         self, annotations: list[dict[str, Any]], size: tuple[int, int], geometry: ClipGeometry
@@ -172,31 +185,6 @@ class ImageMapper:
         if not all(key in record for record in objects for key in (AMODAL_SEGM, VISIBLE_SEGM)):
             return None
         return build_occluders(objects, size, self.occluder)
-
-
-def read_sized_image(dataset_dict: dict[str, Any]) -> np.ndarray:
-    """Read the image of a dataset dict.
-
-    Args:
-        dataset_dict: with ``file_name``, ``height`` and ``width``.
-
-    Returns:
-        ndarray[H, W, 3]: uint8 RGB.
-
-    Raises:
-        AnnotationError: if it has another size than the dict says.
-        VideoError: if it cannot be read.
-    """
-    image = read_image(dataset_dict["file_name"])
-    height, width = image.shape[:2]
-    if (height, width) != (dataset_dict["height"], dataset_dict["width"]):
-        raise AnnotationError(
-            f"read_sized_image: expected an image of {dataset_dict['height']} x "
-            f"{dataset_dict['width']} pixels (height x width), got {height} x {width}",
-            file=dataset_dict["file_name"],
-            image_id=dataset_dict.get("image_id"),
-        )
-    return image
 
 
 def to_model_image(frames: np.ndarray, image_format: str) -> torch.Tensor:

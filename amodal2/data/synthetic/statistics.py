@@ -1,4 +1,4 @@
-"""How hard a video dataset is: counts over its annotations."""
+"""How hard a dataset is: counts over its annotations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 _HIDDEN = 0.2
 _RUN = 3
+_TOUCHED = 0.01
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,50 @@ def has_vanished(visible: npt.NDArray[np.bool_], amodal: npt.NDArray[np.bool_], 
         else:
             count = count + 1 if present else 0
     return False
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """Counts over the objects of an image dataset.
+
+    Attributes:
+        images (int): images with objects.
+        objects (int): objects.
+        occluded (float): share of the objects that are more than 1 % hidden.
+        mean_rate (float): mean occlusion rate of these.
+        heavy (float): share of the objects that are more than half hidden.
+    """
+
+    images: int
+    objects: int
+    occluded: float
+    mean_rate: float
+    heavy: float
+
+    def __str__(self) -> str:
+        """Return one line."""
+        return (
+            f"{self.images} images, {self.objects} objects, {100 * self.occluded:.1f} % of them "
+            f"occluded (on average {100 * self.mean_rate:.1f} % hidden), "
+            f"{100 * self.heavy:.1f} % more than half hidden"
+        )
+
+
+def measure_images(annotations: list[dict[str, Any]]) -> ImageStatistics:
+    """Count over the objects of an image dataset.
+
+    Args:
+        annotations (list[dict]): records with ``image_id`` and ``occlusion_rate``.
+
+    Returns:
+        ImageStatistics: zeros where there is nothing to count.
+    """
+    rates = np.array([record["occlusion_rate"] for record in annotations])
+    occluded = rates[rates > _TOUCHED]
+    return ImageStatistics(
+        len({record["image_id"] for record in annotations}),
+        len(rates),
+        len(occluded) / max(len(rates), 1),
+        float(occluded.mean()) if len(occluded) else 0.0,
+        float((rates > 0.5).mean()) if len(rates) else 0.0,
+    )

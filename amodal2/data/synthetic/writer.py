@@ -6,9 +6,7 @@ the number of processes changes it. The JSON is written last; a split without on
 
 from __future__ import annotations
 
-import json
 import logging
-import multiprocessing
 import os
 import shutil
 import tempfile
@@ -30,6 +28,7 @@ from amodal2.data.synthetic.aquarium import CATEGORIES, build_aquarium
 from amodal2.data.synthetic.choreography import DENSE
 from amodal2.data.synthetic.render import render_frame
 from amodal2.data.synthetic.scene import Scene
+from amodal2.data.synthetic.split_files import SPLITS, encode_png, run_tasks, start_split
 from amodal2.data.synthetic.statistics import measure_dataset
 from amodal2.utils.files import atomic_write, write_json
 
@@ -38,7 +37,6 @@ logger = logging.getLogger(__name__)
 VERSION = 2
 """Changes whenever the same seed gives other files than before."""
 
-_SPLITS = {"train": 0, "val": 1}
 _X264_PARAMS = "threads=1:lookahead-threads=1:sliced-threads=0:sync-lookahead=0:cpu-independent=1"
 
 
@@ -123,9 +121,9 @@ def build_scene(spec: DatasetSpec, split: str, index: int) -> Scene:
     Raises:
         ValueError: if there is no such split.
     """
-    if split not in _SPLITS:
-        raise ValueError(f"build_scene: expected a split in {sorted(_SPLITS)}, got {split}")
-    rng = np.random.default_rng([spec.seed, _SPLITS[split], index])
+    if split not in SPLITS:
+        raise ValueError(f"build_scene: expected a split in {sorted(SPLITS)}, got {split}")
+    rng = np.random.default_rng([spec.seed, SPLITS[split], index])
     return SCENES[spec.scene].build(rng, spec.frames, spec.height, spec.width)
 
 
@@ -165,21 +163,12 @@ def write_split(
     target = root / f"{split}.json"
     info = {"generator": "amodal2 synthetic", "version": VERSION, **asdict(spec)}
     info |= {"split": split, "videos": count}
-    if target.exists():
-        if _is_complete(target, root, info):
-            logger.info("%s is there already with these parameters", target)
-            return target
-        if not force:
-            raise FileExistsError(
-                f"write_split: expected no other dataset at {target}, got one with different "
-                "parameters or missing files; choose another folder or pass --force"
-            )
-        _remove_split(target, root)
-    _remove_leftovers(root, split)
+    if not start_split(root, split, info, force=force):
+        return target
     videos: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     tasks = [(spec, str(root), split, index) for index in range(count)]
-    for video, tracks in _run(tasks, workers):
+    for video, tracks in run_tasks(_write_video, tasks, workers):
         offset, video["id"] = len(annotations), len(videos) + 1
         for track in tracks:
             track["id"] += offset
@@ -198,58 +187,8 @@ def write_split(
     return target
 
 
-def _is_complete(target: Path, root: Path, info: dict[str, Any]) -> bool:
-    """Tell whether the split has these parameters and all of its files."""
-    try:
-        content = json.loads(target.read_text(encoding="utf-8"))
-        same = content["info"] == info and len(content["videos"]) == info["videos"]
-        return same and all((root / name).is_file() for name in _listed_files(content))
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _listed_files(content: dict[str, Any]) -> Iterator[str]:
-    """Iterate over all files that a dataset's JSON names."""
-    for video in content["videos"]:
-        yield from video["file_names"] if "file_names" in video else [video["file_name"]]
-        yield from (name for name in video.get("flow_files", ()) if name is not None)
-
-
-def _remove_split(target: Path, root: Path) -> None:
-    """Delete a split's JSON first and then the files that it names."""
-    try:
-        names = list(_listed_files(json.loads(target.read_text(encoding="utf-8"))))
-    except (ValueError, KeyError, TypeError):
-        names = []
-    target.unlink()
-    inside = root.resolve()
-    for name in names:
-        path = (root / name).resolve()
-        if path.is_relative_to(inside):
-            path.unlink(missing_ok=True)
-
-
-def _remove_leftovers(root: Path, split: str) -> None:
-    """Delete temporary files and folders that a killed run left behind."""
-    for path in [*root.glob(f".{split}_*"), *root.glob(f"flow/.{split}_*")]:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
 _Task = tuple[DatasetSpec, str, str, int]
 _Result = tuple[dict[str, Any], list[dict[str, Any]]]
-
-
-def _run(tasks: list[_Task], workers: int) -> Iterator[_Result]:
-    """Render the tasks, in their order."""
-    if workers == 1 or len(tasks) < 2:
-        yield from map(_write_video, tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(min(workers, len(tasks)), initializer=cv2.setNumThreads, initargs=(1,)) as p:
-        yield from p.imap(_write_video, tasks)
 
 
 def _write_video(task: _Task) -> _Result:
@@ -307,11 +246,7 @@ def _write_images(folder: Path, images: Iterator[npt.NDArray[np.uint8]]) -> list
     names = []
     with _atomic_folder(folder) as temporary:
         for t, image in enumerate(images):
-            options = [cv2.IMWRITE_PNG_COMPRESSION, 1]
-            done, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]), options)
-            if not done:
-                raise RuntimeError(f"_write_images: expected a PNG of frame {t}, got none")
-            (temporary / f"{t:05d}.png").write_bytes(data.tobytes())
+            (temporary / f"{t:05d}.png").write_bytes(encode_png(image))
             names.append(f"{folder.name}/{t:05d}.png")
     return names
 

@@ -1,0 +1,206 @@
+"""Mapper for mask transfer: an object of an image and references that do or do not look like it.
+
+Shapes: h w crop, H W image, N objects.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import DatasetCatalog
+from detectron2.structures import Boxes, Instances
+
+from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
+from amodal2.data.mappers.image import to_model_image
+from amodal2.data.reference_sets import (
+    Reference,
+    ReferenceShapes,
+    crop_reference,
+    find_references,
+    tight_box,
+)
+from amodal2.data.sized_image import read_sized_image
+from amodal2.structures import fields
+from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
+from amodal2.structures.rle import decode_rle
+
+_LEAST_SIDE = 4
+_JITTER = 0.05
+
+
+@AMODAL_MAPPER_REGISTRY.register()
+class TransferPairMapper:
+    """Draws an object as query, one positive and one negative reference of its class.
+
+    In training the proposal is the visible box, each side moved by up to 5 % of its length, and
+    half of the samples are mirrored. In tests the proposals of an image are the true visible masks
+    and their boxes, so that transfer is measured apart from detection.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        references: list[Reference],
+        tau_pos: float = 0.75,
+        tau_neg: float = 0.55,
+        flip: bool = False,
+        image_format: str = "BGR",
+    ) -> None:
+        """Store the settings and draw the references' shapes.
+
+        Args:
+            is_train: pairs, or test images with proposals.
+            references: complete objects; unused in tests.
+            tau_pos: overlap from which a reference is positive.
+            tau_neg: overlap up to which it is negative.
+            flip: mirror half of the training samples.
+            image_format: "BGR" or "RGB".
+
+        Raises:
+            ValueError: if there are no references to train with.
+        """
+        if is_train and not references:
+            raise ValueError(
+                "TransferPairMapper: expected references, got none; MODEL.MASK_TRANSFER.REFERENCES "
+                "or DATASETS.TRAIN need complete objects whose boxes have a short side of at least "
+                "MODEL.MASK_TRANSFER.MIN_SIDE pixels"
+            )
+        self.is_train = is_train
+        self.shapes = ReferenceShapes(references)
+        self.tau_pos, self.tau_neg = tau_pos, tau_neg
+        self.flip = flip
+        self.image_format = image_format
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
+        """Translate config keys into the arguments of ``__init__``."""
+        node = cfg.MODEL.MASK_TRANSFER
+        names = (node.REFERENCES or cfg.DATASETS.TRAIN) if is_train else ()
+        dicts = [item for name in names for item in DatasetCatalog.get(name)]
+        return {
+            "is_train": is_train,
+            "references": find_references(dicts, node.MIN_SIDE),
+            "tau_pos": node.TAU_POS,
+            "tau_neg": node.TAU_NEG,
+            "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
+            "image_format": cfg.INPUT.FORMAT,
+        }
+
+    def __call__(
+        self, dataset_dict: dict[str, Any], sample_seed: int | None = None
+    ) -> dict[str, Any]:
+        """Map one image.
+
+        Args:
+            dataset_dict: a dict of :mod:`amodal2.data.datasets.coco_amodal` whose annotations have
+                both kinds of masks; not changed.
+            sample_seed: seed of all random choices; None draws one, see ``sample_generator``.
+
+        Returns:
+            dict: in training "image" (uint8 Tensor[3, h, w], the proposal's crop), "mask" (bool
+            Tensor[h, w]), "amodal_box" (x0, y0, x1, y1 in the crop's pixels, may reach beyond it)
+            and "references": at most one positive and one negative, each with "image" (uint8
+            Tensor[3, h, w]) and "overlap". In tests the keys of the dict without its annotations,
+            "image" (uint8 Tensor[3, H, W]) and "proposals": N objects with ``pred_boxes``,
+            ``pred_classes``, ``scores`` (1) and ``pred_visible_masks``.
+
+        Raises:
+            ValueError: in training, if the image has no object to be a query.
+        """
+        image = read_sized_image(dataset_dict)
+        objects = _usable(dataset_dict)
+        if not self.is_train:
+            return self._test_sample(dataset_dict, image, objects)
+        rng = sample_generator(sample_seed)
+        if not objects:
+            raise ValueError(
+                "TransferPairMapper: expected an object with visible pixels and both kinds of "
+                f"masks, got none in image {dataset_dict.get('image_id')}"
+            )
+        record = objects[int(rng.integers(len(objects)))]
+        visible, amodal = decode_rle(record[VISIBLE_SEGM]), decode_rle(record[AMODAL_SEGM])
+        x0, y0, x1, y1 = _jittered(rng, tight_box(visible), (image.shape[0], image.shape[1]))
+        box = np.array(tight_box(amodal), np.float32) - np.array([x0, y0, x0, y0], np.float32)
+        mirrored = self.flip and bool(rng.random() < 0.5)
+        if mirrored:
+            box[[0, 2]] = (x1 - x0) - box[[2, 0]]
+        mask = visible[y0:y1, x0:x1]
+        return {
+            "image": self._picture(image[y0:y1, x0:x1], mirrored),
+            "mask": torch.from_numpy(np.ascontiguousarray(mask[:, ::-1] if mirrored else mask)),
+            "amodal_box": tuple(box.tolist()),
+            "references": self._choose(rng, record["category_id"], amodal, mirrored),
+        }
+
+    def _choose(
+        self, rng: np.random.Generator, class_id: int, amodal: np.ndarray, mirrored: bool
+    ) -> list[dict[str, Any]]:
+        """Draw a positive and a negative reference, where there are some."""
+        numbers = self.shapes.of_class(class_id)
+        overlaps = self.shapes.overlaps(amodal, numbers)
+        chosen = []
+        for fits in (overlaps >= self.tau_pos, overlaps <= self.tau_neg):
+            candidates = np.flatnonzero(fits)
+            if len(candidates) == 0:
+                continue
+            index = int(candidates[rng.integers(len(candidates))])
+            crop = crop_reference(self.shapes.references[int(numbers[index])])[0]
+            chosen.append(
+                {"image": self._picture(crop, mirrored), "overlap": float(overlaps[index])}
+            )
+        return chosen
+
+    def _picture(self, crop: np.ndarray, mirrored: bool) -> torch.Tensor:
+        """Return a crop (uint8 [h, w, 3], RGB) as the model takes it."""
+        return to_model_image((crop[:, ::-1] if mirrored else crop)[None], self.image_format)
+
+    def _test_sample(
+        self, dataset_dict: dict[str, Any], image: np.ndarray, objects: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        masks = [decode_rle(record[VISIBLE_SEGM]) for record in objects]
+        size = (image.shape[0], image.shape[1])
+        proposals = Instances(size)
+        boxes = [tight_box(mask) for mask in masks]
+        proposals.set(
+            fields.PRED_BOXES, Boxes(torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4))
+        )
+        classes = [record["category_id"] for record in objects]
+        proposals.set(fields.PRED_CLASSES, torch.tensor(classes, dtype=torch.int64))
+        proposals.set(fields.SCORES, torch.ones(len(objects)))
+        stacked = np.stack(masks) if masks else np.zeros((0, *size), bool)
+        proposals.set(fields.PRED_VISIBLE_MASKS, torch.from_numpy(stacked))
+        sample = {key: value for key, value in dataset_dict.items() if key != "annotations"}
+        return sample | {
+            "image": to_model_image(image[None], self.image_format),
+            "proposals": proposals,
+        }
+
+
+def _usable(item: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the objects with both masks of which something can be seen and compared."""
+    return [
+        record
+        for record in item.get("annotations", [])
+        if not record.get("iscrowd", 0)
+        and record.get(VISIBLE_SEGM)
+        and record.get(AMODAL_SEGM)
+        and min(record["visible_bbox"][2:]) >= _LEAST_SIDE
+    ]
+
+
+def _jittered(
+    rng: np.random.Generator, box: tuple[int, int, int, int], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Move every side of a box by up to 5 % of its length; it keeps at least four pixels."""
+    shifts = rng.uniform(-_JITTER, _JITTER, 4)
+    width, height = box[2] - box[0], box[3] - box[1]
+    x0 = int(np.clip(round(box[0] + shifts[0] * width), 0, size[1] - _LEAST_SIDE))
+    y0 = int(np.clip(round(box[1] + shifts[1] * height), 0, size[0] - _LEAST_SIDE))
+    x1 = int(np.clip(round(box[2] + shifts[2] * width), x0 + _LEAST_SIDE, size[1]))
+    y1 = int(np.clip(round(box[3] + shifts[3] * height), y0 + _LEAST_SIDE, size[0]))
+    return x0, y0, x1, y1
