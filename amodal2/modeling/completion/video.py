@@ -22,7 +22,7 @@ from amodal2.modeling.completion.crops import (
 )
 from amodal2.modeling.completion.frame_window import DepthSource, FrameWindow, WindowReader
 from amodal2.structures.crop_window import visible_windows
-from amodal2.structures.rle import RLE, decode_rle, encode_masks
+from amodal2.structures.rle import RLE, decode_rle, encode_masks, rle_area
 from amodal2.structures.track import MaskTube, Track, VideoPrediction
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.logging import get_logger
@@ -106,6 +106,7 @@ def complete_video(
     """
     settings = settings or CompletionSettings()
     _check(completer, source, tracks, flow, depth)
+    tracks = [replace(track, visible=_without_empty(track.visible or [])) for track in tracks]
     length = len(tracks[0].visible or ()) if tracks else sum(1 for _ in source)
     job = _Job(completer, tracks, settings, (source.height, source.width), length, on_content)
     reader = WindowReader(source, length, completer.needs, flow, depth, on_frame)
@@ -331,6 +332,11 @@ def _stack(clips: list[ObjectClip]) -> ObjectClip:
         backward_flow=joined("backward_flow"),
         depth=joined("depth"),
     )
+
+
+def _without_empty(tube: MaskTube) -> MaskTube:
+    """Put None in place of masks without pixels."""
+    return [rle if rle is not None and rle_area(rle) else None for rle in tube]
 
 
 def _check(

@@ -16,6 +16,8 @@ from amodal2.modeling.completion import (
     complete_video,
 )
 from amodal2.modeling.completion.video import split_windows
+from amodal2.structures.rle import encode_mask
+from amodal2.structures.track import Track
 from amodal2.utils.optical_flow import open_flow
 from tests.modeling.completion.clips import (
     ArraySource,
@@ -124,8 +126,9 @@ def test_complete_video_before_first_visible_frame_is_empty():
     assert [rle is None for rle in found.tracks[0].amodal] == [True] * 2 + [False] * 4
 
 
-def test_complete_video_object_never_visible_keeps_an_empty_track(caplog):
-    tracks = [make_track(1, np.zeros((3, *SIZE), bool))]
+@pytest.mark.parametrize("empty", [None, encode_mask(np.zeros(SIZE, bool))])
+def test_complete_video_object_never_visible_keeps_an_empty_track(caplog, empty):
+    tracks = [Track(1, 1, 1.0, [empty] * 3)]
     with caplog.at_level(logging.WARNING):
         found = complete(build_completer("convex"), tracks, 3)[0]
     assert found.tracks[0].amodal == [None] * 3
