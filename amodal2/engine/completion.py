@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from torch import nn
+
+from amodal2.config import get_cfg
+from amodal2.model_zoo import load_model
 from amodal2.modeling.completion import (
+    COMPLETER_REGISTRY,
     Completer,
     CompletionSettings,
     build_completer,
@@ -43,6 +49,21 @@ def parse_options(texts: Sequence[str]) -> dict[str, object]:
     return options
 
 
+def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
+    """Build the model of a trained completer; its options leave ``values``."""
+    config, weights = values.pop("config", None), values.pop("weights", None)
+    if config is None or weights is None:
+        raise ValueError(
+            f"TrackCompletion.build: expected config=FILE and weights=FILE for {name}, got "
+            f"config={config} and weights={weights}"
+        )
+    cfg = get_cfg()
+    cfg.merge_from_file(str(config))
+    cfg.MODEL.WEIGHTS = str(weights)
+    cfg.MODEL.DEVICE = device
+    return load_model(cfg)
+
+
 @dataclass(frozen=True)
 class TrackCompletion:
     """A completer with all that it needs to run on videos.
@@ -65,14 +86,20 @@ class TrackCompletion:
 
         Args:
             name: of ``COMPLETER_REGISTRY``.
-            options: ``name=value`` each.
+            options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
+                and ``weights``.
             settings: thresholds and composition.
             flow: source of the optical flow.
 
         Raises:
             ValueError: if a name or an option is unknown.
         """
-        return cls(build_completer(name, **parse_options(options)), settings, flow)
+        values = parse_options(options)
+        if name in COMPLETER_REGISTRY:
+            parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
+            if "model" in parameters:
+                values["model"] = _load(name, values, settings.device)
+        return cls(build_completer(name, **values), settings, flow)
 
     def predict(
         self,

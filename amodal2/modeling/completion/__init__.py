@@ -2,10 +2,12 @@
 
 ``base.py`` has the interface and the registry, ``crops.py`` cuts out and pastes back, ``video.py``
 runs whole videos in bounded memory, with ``frame_window.py`` for what is read, ``baselines.py`` has
-completers without training. Optical flow comes from :mod:`amodal2.utils.optical_flow`.
+completers without training, ``unet.py`` the supervised image-level one. ``track_batch.py`` and
+``samples.py`` are for training and testing. Optical flow comes from
+:mod:`amodal2.utils.optical_flow`.
 """
 
-from amodal2.modeling.completion import baselines
+from amodal2.modeling.completion import baselines, unet
 from amodal2.modeling.completion.base import (
     COMPLETER_REGISTRY,
     Completer,
@@ -26,4 +28,5 @@ __all__ = [
     "baselines",
     "build_completer",
     "complete_video",
+    "unet",
 ]
