@@ -11,7 +11,7 @@ from amodal2.config import get_cfg
 from amodal2.data.datasets.video_amodal import load_video_amodal_json
 from amodal2.data.mappers import ObjectTrackMapper
 from amodal2.data.synthetic.gum_writer import GumSpec, write_gum_split
-from amodal2.modeling.savos import PRESETS, SaVos, SavosNetwork, TrackInput
+from amodal2.modeling.savos import PRESETS, SavosNetwork, TrackInput
 from amodal2.modeling.savos.losses import both_consistency_losses, consistency_loss
 from amodal2.modeling.savos.network import Direction, merge_for_losses, merge_frames
 from amodal2.modeling.savos.patches import build_input, official_box
@@ -186,7 +186,7 @@ def test_model_learns_one_batch(dicts, kind):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-        totals.append(float(total))
+        totals.append(total.item())
     assert np.isfinite(totals).all()
     assert totals[-1] < 0.9 * totals[0]
     missing = [name for name, p in model.named_parameters() if p.grad is None]
