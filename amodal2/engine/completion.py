@@ -106,6 +106,8 @@ class TrackCompletion:
         source: FrameSource,
         tracks: Sequence[Track],
         on_frame: Callable[[], object] | None = None,
+        *,
+        flow: str | None = None,
     ) -> list[VideoPrediction]:
         """Complete tracks, see ``complete_video``.
 
@@ -113,13 +115,14 @@ class TrackCompletion:
             source: the video.
             tracks: with visible masks.
             on_frame: called after every frame.
+            flow: source of this video's flow; None takes that of all videos.
 
         Returns:
             list[VideoPrediction]: one per sample.
         """
-        flow = open_flow(self.flow, device=self.settings.device)
+        opened = open_flow(flow or self.flow, device=self.settings.device)
         return complete_video(
-            self.completer, source, tracks, self.settings, flow=flow, on_frame=on_frame
+            self.completer, source, tracks, self.settings, flow=opened, on_frame=on_frame
         )
 
     def __call__(
