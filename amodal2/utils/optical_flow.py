@@ -60,11 +60,12 @@ class DisFlow(OpticalFlow):
         """Estimate the flow, see :class:`OpticalFlow`."""
         height, width = first.shape[:2]
         grown = [(0, max(0, self._least - height)), (0, max(0, self._least - width))]
-        pair = [
+        start, end = (
             np.pad(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), grown, "edge")
             for frame in (first, second)
-        ]
-        flow = np.asarray(self._search.calc(*pair, None), np.float32)[:height, :width]
+        )
+        empty: Any = None  # OpenCV makes the array, whatever its stubs say
+        flow = np.asarray(self._search.calc(start, end, empty), np.float32)[:height, :width]
         return np.nan_to_num(flow)
 
 

@@ -30,8 +30,10 @@ class LoadedTubes:
         """
         self.output_size = (prediction.height, prediction.width)
         self.length = prediction.length
-        self.has_visible = all(track.visible is not None for track in prediction.tracks)
-        self.has_amodal = all(track.amodal is not None for track in prediction.tracks)
+        self.has_visible: bool | None = all(
+            track.visible is not None for track in prediction.tracks
+        )
+        self.has_amodal: bool | None = all(track.amodal is not None for track in prediction.tracks)
         self._tracks = prediction.tracks
 
     def iter_tube(self, track: TubeTrack, kind: Kind) -> Iterator[RLE | None]:

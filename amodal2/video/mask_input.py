@@ -170,7 +170,9 @@ def _from_records(
                 annotation_id=record.get("id"),
                 key=VISIBLE_KEY,
             )
-    kept = [{"video_id": 0, VISIBLE_KEY: list(record[VISIBLE_KEY])} for record in records]
+    kept: list[Entry] = [
+        {"video_id": 0, VISIBLE_KEY: list(record[VISIBLE_KEY])} for record in records
+    ]
     for position, (key, text) in normalise_masks(kept, {0: entry}).items():
         raise AnnotationError(
             f"{_FUNCTION}: {text}", file=file, annotation_id=records[position].get("id"), key=key

@@ -5,6 +5,7 @@ Shapes: T frames of the sample, (h, w) region around the object.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
 from amodal2.data.transforms import ClipGeometry, decode_masks
 from amodal2.structures.crop_window import clip_window, visible_windows
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
+from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.frames import open_frames
 from amodal2.utils.optical_flow import FileFlow, OpticalFlow, open_flow
 
@@ -106,26 +108,42 @@ class ObjectTrackMapper:
             )
         track = choices[int(rng.integers(len(choices)))]
         indices = self._draw_frames(rng, track)
-        masks = self._masks(track, tracks, indices, (sample["height"], sample["width"]))
-        region = clip_window(
-            visible_windows(masks["visible"]),
-            self.enlarge,
-            self.margin,
-            (sample["height"], sample["width"]),
-        )
+        with open_frames(source) as opened:
+            return {**sample, **self.cut(opened, tracks, track, indices, flow, sample["length"])}
+
+    def cut(
+        self,
+        source: FrameSource,
+        tracks: Sequence[dict[str, Any]],
+        track: dict[str, Any],
+        indices: list[int],
+        flow: OpticalFlow,
+        length: int,
+    ) -> dict[str, Any]:
+        """Cut one object out of neighbouring frames.
+
+        Args:
+            source: the video.
+            tracks: annotations of all objects.
+            track: the one that is wanted, visible in some of the frames.
+            indices: T frame numbers, each the next one's predecessor.
+            flow: gives the flow.
+            length: frames of the video.
+
+        Returns:
+            dict: of a training sample what the object has, see :meth:`__call__`.
+        """
+        size = (source.height, source.width)
+        masks = self._masks(track, tracks, indices, size)
+        region = clip_window(visible_windows(masks["visible"]), self.enlarge, self.margin, size)
         top, left, bottom, right = region
-        sample |= {
+        cut = {
             name: torch.from_numpy(mask[:, top:bottom, left:right].copy())
             for name, mask in masks.items()
         }
-        images = _read_images(source, indices, region, flow, dataset_dict["length"])
-        return {
-            **sample,
-            **images,
-            "annotation_id": track["id"],
-            "frame_indices": indices,
-            "region": region,
-        }
+        images = _read_images(source, indices, region, flow, length)
+        place = {"annotation_id": track["id"], "frame_indices": indices, "region": region}
+        return {**cut, **images, **place}
 
     def _open_flow(self, dataset_dict: dict[str, Any]) -> OpticalFlow:
         if dataset_dict.get("flow_file") is not None:
@@ -147,7 +165,7 @@ class ObjectTrackMapper:
     def _masks(
         self,
         track: dict[str, Any],
-        tracks: list[dict[str, Any]],
+        tracks: Sequence[dict[str, Any]],
         indices: list[int],
         size: tuple[int, int],
     ) -> dict[str, np.ndarray]:
@@ -165,7 +183,7 @@ class ObjectTrackMapper:
 
 
 def _read_images(
-    source: Any,
+    source: FrameSource,
     indices: list[int],
     region: tuple[int, int, int, int],
     flow: OpticalFlow,
@@ -174,8 +192,7 @@ def _read_images(
     """Read frames and flow of a region; flow needs one more frame on each side."""
     top, left, bottom, right = region
     first = max(0, indices[0] - 1)
-    with open_frames(source) as opened:
-        frames = opened.read(range(first, min(length, indices[-1] + 2)))
+    frames = source.read(range(first, min(length, indices[-1] + 2)))
     fields: dict[int, list[np.ndarray]] = {1: [], -1: []}
     for t in indices:
         for step, found in fields.items():

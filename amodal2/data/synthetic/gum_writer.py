@@ -135,7 +135,7 @@ def write_gum_arrays(spec: GumSpec, path: str | Path, split: str, count: int) ->
         count: number of videos, at least 1.
     """
     made = [gum_video(spec, split, index) for index in range(count)]
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.stack([getattr(video, name) for video in made])
         for name in ("images", "visible", "amodal", "bottom", "forward", "backward")
     }

@@ -13,7 +13,9 @@ from torch import nn
 PATCH_SIZE = (64, 128)
 """Height and width of a patch in pixels, fixed by the paths."""
 
-_DOWN = (
+_Pair = int | tuple[int, int]
+
+_DOWN: tuple[tuple[_Pair, _Pair, int], ...] = (
     (4, 2, 1),
     (4, 2, 1),
     (4, 2, 1),

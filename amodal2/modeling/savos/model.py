@@ -94,7 +94,7 @@ class SaVos(SavosNetwork):
     @property
     def device(self) -> torch.device:
         """Device of the model."""
-        return self.st_encoder.lstm.weight_hh_l0.device
+        return next(self.parameters()).device
 
     def forward(self, samples: list[dict[str, Any]]) -> Any:
         """Compute losses in training, complete the masks of videos otherwise.
