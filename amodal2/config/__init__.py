@@ -13,6 +13,7 @@ from amodal2.config.common import add_common_config
 from amodal2.config.mask_classification import add_mask_classification_config
 from amodal2.config.mask_transfer import add_mask_transfer_config
 from amodal2.config.roi_heads import add_roi_heads_config
+from amodal2.config.savos import add_savos_config
 
 __all__ = [
     "add_a2vis_config",
@@ -22,6 +23,7 @@ __all__ = [
     "add_mask_classification_config",
     "add_roi_heads_config",
     "add_mask_transfer_config",
+    "add_savos_config",
     "get_cfg",
 ]
 
@@ -38,6 +40,7 @@ def add_amodal2_config(cfg: CfgNode) -> None:
     add_baselines_config(cfg)
     add_roi_heads_config(cfg)
     add_mask_transfer_config(cfg)
+    add_savos_config(cfg)
 
 
 def get_cfg() -> CfgNode:

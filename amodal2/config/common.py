@@ -77,6 +77,14 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.PASTE_SCALE = (0.6, 1.4)
     # Copy-paste mapper: share in [0, 1) up to which an object may be hidden by pasted ones.
     cfg.INPUT.AMODAL.PASTE_MOST_HIDDEN = 0.9
+    # Object track mapper: the region around an object in the CLIP_LEN frames of a sample is its
+    # visible boxes, enlarged by this factor (at least 1) ...
+    cfg.INPUT.AMODAL.TRACK_ENLARGE = 2.0
+    # ... and by this many pixels on each side.
+    cfg.INPUT.AMODAL.TRACK_MARGIN = 8
+    # Object track mapper: optical flow of data without, "auto" (RAFT if torchvision's weights are
+    # there, else DIS), "raft" or "dis".
+    cfg.INPUT.AMODAL.FLOW = "auto"
 
 
 def _add_test_config(cfg: CfgNode) -> None:

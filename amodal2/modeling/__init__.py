@@ -5,14 +5,18 @@ from amodal2.modeling import (
     a2vis,
     backbone,
     baselines,
+    completion,
     mask_transfer,
     roi_heads,
+    savos,
 )
 
 __all__ = [
     "a2vis",
     "backbone",
     "baselines",
+    "completion",
     "mask_transfer",
     "roi_heads",
+    "savos",
 ]

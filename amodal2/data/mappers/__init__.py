@@ -5,6 +5,7 @@ from amodal2.data.mappers.clip import ClipMapper
 from amodal2.data.mappers.copy_paste import CopyPasteMapper
 from amodal2.data.mappers.image import ImageMapper
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
+from amodal2.data.mappers.object_track import ObjectTrackMapper
 from amodal2.data.mappers.transfer_pairs import TransferPairMapper
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "ImageMapper",
     "ObjectPatchMapper",
     "TransferPairMapper",
+    "ObjectTrackMapper",
     "build_mapper",
     "split_objects",
 ]
