@@ -48,6 +48,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.PATCH_ENLARGE_TEST = 2.0
     # Object patch mapper: box that is enlarged, "visible" or "amodal".
     cfg.INPUT.AMODAL.PATCH_BOX = "visible"
+    # Object mappers: how training changes the visible masks that the model is given: "none", or
+    # C2F-Seg's dilation, erosion and blur for "kins", "cocoa" or "video".
+    cfg.INPUT.AMODAL.PATCH_NOISE = "none"
 
 
 def _add_test_config(cfg: CfgNode) -> None:
@@ -83,6 +86,10 @@ def _add_test_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # "ADAMW" or "SGD" (with SOLVER.MOMENTUM).
     cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Decay rates of the moments of ADAMW.
+    cfg.SOLVER.ADAMW_BETAS = (0.9, 0.999)
+    # Added to the root of ADAMW's second moment.
+    cfg.SOLVER.ADAMW_EPS = 1e-8
     # Learning rate at the end of WarmupCosineLR.
     cfg.SOLVER.BASE_LR_END = 0.0
     # Numbered checkpoints kept in OUTPUT_DIR, the newest ones; 0 keeps all.

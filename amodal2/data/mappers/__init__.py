@@ -3,13 +3,16 @@
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
 from amodal2.data.mappers.image import ImageMapper
+from amodal2.data.mappers.object_clip import ObjectClipMapper, split_tracks
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
 
 __all__ = [
     "AMODAL_MAPPER_REGISTRY",
     "ClipMapper",
     "ImageMapper",
+    "ObjectClipMapper",
     "ObjectPatchMapper",
     "build_mapper",
     "split_objects",
+    "split_tracks",
 ]

@@ -6,15 +6,18 @@ from amodal2.data.transforms.geometry import (
     GeometrySampler,
     shortest_edge_size,
 )
+from amodal2.data.transforms.mask_noise import MaskNoise, mask_noise
 from amodal2.data.transforms.masks import decode_masks, first_visible_frames, mask_boxes
 
 __all__ = [
     "ClipGeometry",
     "ColorChange",
     "GeometrySampler",
+    "MaskNoise",
     "decode_masks",
     "first_visible_frames",
     "mask_boxes",
+    "mask_noise",
     "random_color_change",
     "shortest_edge_size",
 ]

@@ -138,7 +138,10 @@ class MaskAutoencoder(nn.Module):
         Returns:
             Tensor[B, L]: int64 in [0, K).
         """
-        return self.quantize.nearest(self.encode(masks[:, None].to(self.quant_conv.weight.dtype)))
+        # Codes are discrete: half precision would choose others.
+        with torch.autocast(masks.device.type, enabled=False):
+            features = self.encode(masks[:, None].to(self.quant_conv.weight.dtype))
+            return self.quantize.nearest(features)
 
     @torch.no_grad()
     def coarse_masks(self, indices: Tensor) -> Tensor:
