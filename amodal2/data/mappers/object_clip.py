@@ -24,9 +24,6 @@ from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.rle import RLE, rle_box
 from amodal2.utils.frames import open_frames
 
-_MAX_DRAWS = 8
-"""Starts that are tried until a clip shows the object."""
-
 Crop = tuple[int, int, int, int]
 
 
@@ -169,13 +166,13 @@ class ObjectClipMapper:
         }
 
     def _draw_frames(self, rng: np.random.Generator, visible: Sequence[RLE | None]) -> list[int]:
-        """Choose T successive frames, in training with the object visible in one if that works."""
+        """Choose T successive frames, in training some of those that show the object."""
         length = len(visible)
-        latest = max(0, length - self.num_frames)
-        for _ in range(_MAX_DRAWS):
-            start = int(rng.integers(latest + 1)) if self.is_train else 0
-            if any(visible[start : start + self.num_frames]):
-                break
+        start = 0
+        if self.is_train:
+            latest = max(0, length - self.num_frames)
+            starts = [s for s in range(latest + 1) if any(visible[s : s + self.num_frames])]
+            start = starts[int(rng.integers(len(starts)))]
         return [min(start + t, length - 1) for t in range(self.num_frames)]
 
     def _sizes(self, crops: Sequence[Crop]) -> list[tuple[int, int]]:

@@ -51,24 +51,21 @@ def test_mask_vq_adversarial_gradient_is_scaled_to_the_reconstruction():
     assert 0.5 * float(one) < unscaled <= 1.001 * float(one)
 
 
-def test_mask_vq_overfits_a_few_masks():
-    torch.manual_seed(1)
-    options = ("INPUT.AMODAL.PATCH_SIZE", 32, "MODEL.C2F_SEG.VQ.ADVERSARIAL_WEIGHT", 0.0)
-    model = tiny.build("MaskVQ", *options).train()
-    masks = tiny.discs(4, side=32)[:, None].float()
-    optimizer = torch.optim.Adam(model.g_model.parameters(), 3e-3, betas=(0.5, 0.9))
-    first = None
-    for _ in range(80):
-        losses = model.losses(masks)
-        loss = losses["loss_reconstruction"] + losses["loss_codebook"]
-        first = first or losses["loss_reconstruction"].item()
+def test_mask_vq_overfits_two_masks():
+    torch.manual_seed(3)
+    options = ["INPUT.AMODAL.PATCH_SIZE", 32, "MODEL.C2F_SEG.VQ.DEAD_CODE_AGE", 4]
+    model = tiny.build("MaskVQ", *options, "MODEL.C2F_SEG.VQ.ADVERSARIAL_WEIGHT", 0.0).train()
+    masks = tiny.discs(2, side=32)
+    optimizer = torch.optim.Adam(model.g_model.parameters(), 1e-3, betas=(0.5, 0.9))
+    for _ in range(60):
+        losses = model.losses(masks[:, None].float())
         optimizer.zero_grad()
-        loss.backward()
+        (losses["loss_reconstruction"] + losses["loss_codebook"]).backward()
         optimizer.step()
-    assert losses["loss_reconstruction"].item() < 0.25 * first
-    model.eval()
-    found = model._reconstruct(masks)
-    assert min(one["iou"] for one in found) > 0.8
+    assert losses["loss_reconstruction"] < 0.7 * masks.float().mean()  # that of empty masks: 1
+    rebuilt = model.g_model.coarse_masks(model.g_model.indices(masks))[:, 0] > 0.5
+    overlap = (rebuilt & masks).flatten(1).sum(1) / (rebuilt | masks).flatten(1).sum(1)
+    assert overlap.min() > 0.7
 
 
 def test_mask_vq_replaces_codes_that_nothing_uses():
@@ -85,7 +82,8 @@ def test_mask_vq_replaces_codes_that_nothing_uses():
     changed = (codes != before).any(1)
     assert torch.equal(changed, dead)
     features = model.g_model.encode(masks).permute(0, 2, 3, 1).reshape(-1, codes.shape[1])
-    assert torch.cdist(codes[dead], features).min(1).values.max() < 1e-4
+    distances = (codes[dead][:, None] - features).norm(dim=2)
+    assert distances.min(1).values.max() < 1e-5
 
 
 def test_mask_vq_official_never_replaces_codes():
