@@ -12,6 +12,7 @@ from amodal2.config.baselines import add_baselines_config
 from amodal2.config.c2f_seg import add_c2f_seg_config
 from amodal2.config.common import add_common_config
 from amodal2.config.mask_classification import add_mask_classification_config
+from amodal2.config.savos import add_savos_config
 
 __all__ = [
     "add_a2vis_config",
@@ -20,6 +21,7 @@ __all__ = [
     "add_c2f_seg_config",
     "add_common_config",
     "add_mask_classification_config",
+    "add_savos_config",
     "get_cfg",
 ]
 
@@ -35,6 +37,7 @@ def add_amodal2_config(cfg: CfgNode) -> None:
     add_a2vis_config(cfg)
     add_baselines_config(cfg)
     add_c2f_seg_config(cfg)
+    add_savos_config(cfg)
 
 
 def get_cfg() -> CfgNode:

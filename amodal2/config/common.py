@@ -51,6 +51,14 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Object mappers: how training changes the visible masks that the model is given: "none", or
     # C2F-Seg's dilation, erosion and blur for "kins", "cocoa" or "video".
     cfg.INPUT.AMODAL.PATCH_NOISE = "none"
+    # Object track mapper: the region around an object in the CLIP_LEN frames of a sample is its
+    # visible boxes, enlarged by this factor (at least 1) ...
+    cfg.INPUT.AMODAL.TRACK_ENLARGE = 2.0
+    # ... and by this many pixels on each side.
+    cfg.INPUT.AMODAL.TRACK_MARGIN = 8
+    # Object track mapper: optical flow of data without, "auto" (RAFT if torchvision's weights are
+    # there, else DIS), "raft" or "dis".
+    cfg.INPUT.AMODAL.FLOW = "auto"
 
 
 def _add_test_config(cfg: CfgNode) -> None:

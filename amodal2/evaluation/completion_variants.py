@@ -18,6 +18,7 @@ from amodal2.evaluation.completion_measure import Measures
 from amodal2.evaluation.report import UNDEFINED
 
 _EPS = 1e-6
+_HIDDEN = (0.1, 0.7)
 _BOX_THRESHOLDS = {"AP25": 0.25, "AP50": 0.5, "AP75": 0.75}
 
 
@@ -47,7 +48,8 @@ def savos_fishbowl(measures: Measures, *, filtered: bool) -> CompletionScores:
     """
     chosen = np.ones(len(measures.rates), dtype=bool)
     if filtered:
-        chosen = (measures.rates > 0.1) & (measures.rates < 0.7) & ~measures.ends
+        inside = (measures.rates > _HIDDEN[0]) & (measures.rates < _HIDDEN[1])
+        chosen = inside & ~measures.ends
     frame = _groups(measures.scenes, measures.frames)
     values, frames = {}, 0
     for name, pair in (("full", "full_blend"), ("occ", "others")):
@@ -77,6 +79,28 @@ def savos_kins_car(measures: Measures) -> CompletionScores:
         values[f"metric1_{name}"] = _mean(_group_means(iou[chosen], frame[chosen]))
         values[f"metric2_{name}"] = _mean(iou[chosen])
     return CompletionScores(values)
+
+
+def partly_hidden(measures: Measures) -> CompletionScores:
+    """Score object-frames that are hidden by .1 to .7: P and P' against A, and their hidden parts.
+
+    ``full`` and ``occ`` judge P, ``full_blend`` and ``occ_blend`` P' (the prediction inside O, the
+    visible mask elsewhere). The hidden part is what is not in V, whatever hides it.
+
+    Args:
+        measures: counts.
+    """
+    chosen = (measures.rates > _HIDDEN[0]) & (measures.rates < _HIDDEN[1])
+    pairs = {
+        "full": "full",
+        "occ": "hidden",
+        "full_blend": "full_blend",
+        "occ_blend": "hidden_blend",
+    }
+    values = {
+        name: _mean(_plain_iou(_overlap(measures, pair)[chosen])) for name, pair in pairs.items()
+    }
+    return CompletionScores(values, {"num_object_frames": int(chosen.sum())})
 
 
 def c2f_image(measures: Measures) -> CompletionScores:
@@ -186,6 +210,7 @@ VARIANTS: dict[str, Callable[[Measures], CompletionScores]] = {
     "diffusion_vas_box": diffusion_vas_box,
     "c2f_video": c2f_video,
     "eoras": eoras,
+    "partly_hidden": partly_hidden,
     "savos_fishbowl_filtered": lambda measures: savos_fishbowl(measures, filtered=True),
     "savos_fishbowl_unfiltered": lambda measures: savos_fishbowl(measures, filtered=False),
     "savos_kins_car": savos_kins_car,
@@ -206,6 +231,9 @@ DESCRIPTIONS = {
     "c2f_video": "C2F-Seg on videos: mean over the frames of an object, then over objects; frames "
     "without a hidden part count as 0 in occ",
     "eoras": "EoRaS: mean over object-frames; those without a hidden part count as 0 in occ",
+    "partly_hidden": "frames hidden by .1 to .7, mean over them; full: IoU of the amodal "
+    "masks; occ: IoU of the hidden parts (amodal minus visible); blend: the prediction counts "
+    "inside other visible objects only, else the visible mask",
     "savos_fishbowl_filtered": _SAVOS + "mask; frames hidden by .1 to .7, without first and last",
     "savos_fishbowl_unfiltered": _SAVOS + "mask; all frames",
     "savos_kins_car": "SaVos on KINS-Video-Car, known pairing: as on FISHBOWL, values of exactly 1 "

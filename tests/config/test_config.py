@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 import amodal2.config
 import amodal2.data.datasets
 import amodal2.modeling
-from amodal2.config import a2vis, baselines, c2f_seg, common, get_cfg, mask_classification
+from amodal2.config import a2vis, baselines, c2f_seg, common, get_cfg, mask_classification, savos
 
 _ROOT = Path(__file__).resolve().parents[2]
 _YAMLS = sorted((_ROOT / "configs").rglob("*.yaml"))
@@ -24,7 +24,9 @@ _ASSIGNMENT = re.compile(r"^\s+[\w.]+\.[A-Z][A-Z0-9_]*\s*=\s*(?!CfgNode)\S")
 
 
 @pytest.mark.parametrize(
-    "module", [common, mask_classification, a2vis, baselines, c2f_seg], ids=lambda m: m.__name__
+    "module",
+    [common, mask_classification, a2vis, baselines, c2f_seg, savos],
+    ids=lambda m: m.__name__,
 )
 def test_config_every_key_has_a_comment(module: object) -> None:
     lines = inspect.getsource(module).splitlines()

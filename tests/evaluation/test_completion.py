@@ -29,7 +29,7 @@ def test_evaluate_completions_golden(folder, key):
     for name, numbers in expected.items():
         scores = report.protocols[name]
         assert {**scores.values, **scores.counts} == pytest.approx(numbers, abs=1e-5), name
-    assert set(expected) == set(VARIANTS)
+    assert set(expected) == set(VARIANTS) - {"partly_hidden"}
 
 
 PERFECT_OCC = {"c2f_image": "occ", "diffusion_vas": "miou_occ"}

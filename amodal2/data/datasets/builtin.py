@@ -10,11 +10,15 @@ from amodal2.data.datasets.coco_amodal import register_amodal_coco_instances
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
 from amodal2.data.importers.kins import CATEGORIES as KINS_CATEGORIES
+from amodal2.data.synthetic.chewing_gum import CATEGORIES as GUM_CATEGORIES
 from amodal2.utils.logging import get_logger
 
 logger = get_logger(__name__)
 
 Row = tuple[str, str, dict[int, str] | None]
+
+_GUM_OFFICIAL = ("chewing_gum_official", GUM_CATEGORIES)
+_GUM_PAPER = ("chewing_gum_paper", GUM_CATEGORIES)
 
 VIDEO_DATASETS: dict[str, Row] = {
     "aquarium_dense_amodal_train": (
@@ -24,6 +28,11 @@ VIDEO_DATASETS: dict[str, Row] = {
     ),
     "aquarium_v1_amodal_train": ("aquarium/train.json", "aquarium", AQUARIUM_CATEGORIES),
     "aquarium_v1_amodal_val": ("aquarium/val.json", "aquarium", AQUARIUM_CATEGORIES),
+    "chewinggum_official_amodal_train": ("chewing_gum_official/train.json", *_GUM_OFFICIAL),
+    "chewinggum_official_amodal_test": ("chewing_gum_official/test.json", *_GUM_OFFICIAL),
+    "chewinggum_paper_amodal_train": ("chewing_gum_paper/train.json", *_GUM_PAPER),
+    "chewinggum_paper_amodal_val": ("chewing_gum_paper/val.json", *_GUM_PAPER),
+    "chewinggum_paper_amodal_test": ("chewing_gum_paper/test.json", *_GUM_PAPER),
     "coco_2017frames_visible_train": ("coco/frames_train2017.json", "coco", None),
     "fishbowl_v1_amodal_train": ("fishbowl/train.json", "fishbowl", None),
     "fishbowl_v1_amodal_val": ("fishbowl/val.json", "fishbowl", None),

@@ -5,6 +5,7 @@ from amodal2.data.mappers.clip import ClipMapper
 from amodal2.data.mappers.image import ImageMapper
 from amodal2.data.mappers.object_clip import ObjectClipMapper, split_tracks
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
+from amodal2.data.mappers.object_track import ObjectTrackMapper
 
 __all__ = [
     "AMODAL_MAPPER_REGISTRY",
@@ -12,6 +13,7 @@ __all__ = [
     "ImageMapper",
     "ObjectClipMapper",
     "ObjectPatchMapper",
+    "ObjectTrackMapper",
     "build_mapper",
     "split_objects",
     "split_tracks",

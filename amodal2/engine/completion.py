@@ -1,0 +1,146 @@
+"""Completers for the command line: their options, and tracks in, tracks out."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+from amodal2.config import get_cfg
+from amodal2.model_zoo import load_model
+from amodal2.modeling.completion import (
+    COMPLETER_REGISTRY,
+    Completer,
+    CompletionSettings,
+    build_completer,
+    complete_video,
+)
+from amodal2.structures.track import Track, VideoPrediction
+from amodal2.utils.frame_source import FrameSource
+from amodal2.utils.optical_flow import open_flow
+from amodal2.video.loaded_tracks import loaded_tracks
+from amodal2.video.tracks import Tracks
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, object]:
+    """Read options of a completer.
+
+    Args:
+        texts: ``name=value`` each; a value that is no Python literal is text.
+
+    Returns:
+        dict: name to value.
+
+    Raises:
+        ValueError: if there is no "=".
+    """
+    options: dict[str, object] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"parse_options: expected NAME=VALUE, got {text!r}")
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = value
+    return options
+
+
+def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
+    """Build the model of a trained completer; its options leave ``values``."""
+    config, weights = values.pop("config", None), values.pop("weights", None)
+    if config is None or weights is None:
+        raise ValueError(
+            f"TrackCompletion.build: expected config=FILE and weights=FILE for {name}, got "
+            f"config={config} and weights={weights}"
+        )
+    cfg = get_cfg()
+    cfg.merge_from_file(str(config))
+    cfg.MODEL.WEIGHTS = str(weights)
+    cfg.MODEL.DEVICE = device
+    return load_model(cfg)
+
+
+@dataclass(frozen=True)
+class TrackCompletion:
+    """A completer with all that it needs to run on videos.
+
+    Attributes:
+        completer (Completer): the method.
+        settings (CompletionSettings): thresholds and composition.
+        flow (str): source of the optical flow, see ``open_flow``.
+    """
+
+    completer: Completer
+    settings: CompletionSettings
+    flow: str = "auto"
+
+    @classmethod
+    def build(
+        cls, name: str, options: Sequence[str], settings: CompletionSettings, flow: str
+    ) -> TrackCompletion:
+        """Make a completer from the command line.
+
+        Args:
+            name: of ``COMPLETER_REGISTRY``.
+            options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
+                and ``weights``.
+            settings: thresholds and composition.
+            flow: source of the optical flow.
+
+        Raises:
+            ValueError: if a name or an option is unknown.
+        """
+        values = parse_options(options)
+        if name in COMPLETER_REGISTRY:
+            parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
+            if "model" in parameters:
+                values["model"] = _load(name, values, settings.device)
+        return cls(build_completer(name, **values), settings, flow)
+
+    def predict(
+        self,
+        source: FrameSource,
+        tracks: Sequence[Track],
+        on_frame: Callable[[], object] | None = None,
+        *,
+        flow: str | None = None,
+    ) -> list[VideoPrediction]:
+        """Complete tracks, see ``complete_video``.
+
+        Args:
+            source: the video.
+            tracks: with visible masks.
+            on_frame: called after every frame.
+            flow: source of this video's flow; None takes that of all videos.
+
+        Returns:
+            list[VideoPrediction]: one per sample.
+        """
+        opened = open_flow(flow or self.flow, device=self.settings.device)
+        return complete_video(
+            self.completer, source, tracks, self.settings, flow=opened, on_frame=on_frame
+        )
+
+    def __call__(
+        self, source: FrameSource, tracks: Tracks, on_frame: Callable[[], object]
+    ) -> Tracks:
+        """Put this completer's amodal masks in place of those of a model.
+
+        Args:
+            source: the video.
+            tracks: with visible masks.
+            on_frame: called after every frame.
+
+        Returns:
+            Tracks: the first sample.
+
+        Raises:
+            ValueError: if the model predicts no visible masks.
+        """
+        loaded = tracks.to_prediction(1)
+        plain = [replace(track, amodal=None, amodal_score=None) for track in loaded.tracks]
+        return loaded_tracks(self.predict(source, plain, on_frame)[0])

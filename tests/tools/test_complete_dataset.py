@@ -1,0 +1,77 @@
+"""A whole dataset through a completer, with its scores."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import build_model
+
+from amodal2.config import get_cfg
+from amodal2.data.synthetic.gum_writer import GumSpec, write_gum_split
+from amodal2.evaluation.completion import evaluate_completions
+from amodal2.structures.video_json import read_video_json
+from tests.conftest import load_script
+from tests.engine.toy import restored_loggers
+
+tool = load_script("tools/complete_dataset.py")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return write_gum_split(GumSpec("paper", frames=34), tmp_path_factory.mktemp("gum"), "test", 2)
+
+
+def run(dataset, folder, *more):
+    arguments = ["--json", str(dataset), "--output", str(folder / "out.json"), "--device", "cpu"]
+    with restored_loggers():
+        return tool.main([*arguments, *more])
+
+
+def scores(dataset, folder, protocol="partly_hidden"):
+    records = json.loads((folder / "out.json").read_text())
+    report = evaluate_completions(read_video_json(dataset), records, protocols=[protocol])
+    return report.percent()[protocol]
+
+
+def test_main_union_with_exact_flow_finds_everything(dataset, tmp_path, capsys):
+    assert run(dataset, tmp_path, "--completer", "union") == 0
+    found = scores(dataset, tmp_path)
+    assert min(found["full"], found["occ"], found["occ_blend"]) > 99.9
+    assert re.search(r"partly_hidden\s", capsys.readouterr().err)
+
+
+def test_main_convex_finds_less(dataset, tmp_path):
+    assert run(dataset, tmp_path, "--completer", "convex") == 0
+    found = scores(dataset, tmp_path)
+    assert found["occ"] < 70
+    assert found["full"] > found["occ"]
+
+
+def test_main_modal_finds_no_hidden_part(dataset, tmp_path):
+    assert run(dataset, tmp_path, "--completer", "modal") == 0
+    assert scores(dataset, tmp_path)["occ"] == 0
+
+
+@pytest.mark.parametrize("kind", ["savos", "unet"])
+def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
+    name = {"savos": "SaVos", "unet": "AmodalUNet"}[kind]
+    config = tmp_path / "small.yaml"
+    config.write_text(
+        f"MODEL:\n  META_ARCHITECTURE: {name}\n  SAVOS:\n    BASE_CHANNELS: 2\n"
+        "  AMODAL_UNET:\n    CHANNELS: 2\n    PATCH_SIZE: 16\nVERSION: 2\n"
+    )
+    cfg = get_cfg()
+    cfg.merge_from_file(str(config))
+    cfg.MODEL.DEVICE = "cpu"
+    weights = tmp_path / "weights.pth"
+    torch.save({"model": build_model(cfg).state_dict()}, weights)
+    options = ["--option", f"config={config}", "--option", f"weights={weights}"]
+    assert run(dataset, tmp_path, "--completer", kind, *options) == 0
+    assert np.isfinite(list(scores(dataset, tmp_path).values())).all()
+
+
+def test_main_trained_completer_without_weights_is_reported(dataset, tmp_path, capsys):
+    assert run(dataset, tmp_path, "--completer", "savos") == 1
+    assert "expected config=FILE and weights=FILE for savos" in capsys.readouterr().err

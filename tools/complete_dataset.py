@@ -1,0 +1,121 @@
+#!/usr/bin/env python
+"""Complete the visible masks of a whole dataset and score the result.
+
+Takes the annotated visible masks of every video, writes the completed ones as predictions for
+tools/evaluate.py, and prints the mean IoU by the chosen protocols.
+
+Examples:
+    python tools/complete_dataset.py --json datasets/chewing_gum_paper/test.json \\
+        --completer union --output union.json
+    python tools/complete_dataset.py --json datasets/aquarium/val.json --completer savos \\
+        --option config=configs/savos/quick/savos_chewing_gum.yaml --option weights=model.pth \\
+        --protocols partly_hidden,savos_fishbowl_filtered --output savos.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from amodal2.data.datasets.video_amodal import load_video_amodal_json
+from amodal2.engine.completion import TrackCompletion
+from amodal2.evaluation.completion import evaluate_completions
+from amodal2.evaluation.completion_variants import VARIANTS
+from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
+from amodal2.modeling.completion.video import COMPOSITIONS
+from amodal2.structures.track import Track
+from amodal2.structures.video_json import read_video_json
+from amodal2.utils.device import available_device
+from amodal2.utils.errors import CheckpointError, VideoError
+from amodal2.utils.files import write_json
+from amodal2.utils.frames import open_frames
+from amodal2.utils.logging import get_logger, setup_logging
+
+logger = get_logger("amodal2.complete_dataset")
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--json", required=True, type=Path, metavar="FILE", help="annotations")
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="of its paths (default: beside it)"
+    )
+    parser.add_argument(
+        "--completer", required=True, choices=sorted(name for name, _ in COMPLETER_REGISTRY)
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the completer; may be repeated",
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="predictions")
+    parser.add_argument(
+        "--flow", default="auto", help="optical flow of videos that have none stored (auto)"
+    )
+    parser.add_argument("--compose", choices=COMPOSITIONS, default="raw", help="(default: raw)")
+    parser.add_argument(
+        "--protocols",
+        type=lambda text: text.split(","),
+        default=["partly_hidden", "savos_fishbowl_filtered"],
+        metavar="LIST",
+        help=f"of {','.join(VARIANTS)} (default: partly_hidden,savos_fishbowl_filtered)",
+    )
+    parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
+    return parser.parse_args(argv)
+
+
+def complete(completion: TrackCompletion, video: dict[str, Any]) -> list[dict[str, Any]]:
+    """Complete the objects of one video; return records of predictions, one per sample."""
+    tracks = [
+        Track(record["id"], record["category_id"], 1.0, record["segmentations"])
+        for record in video["annotations"]
+        if not record["iscrowd"]
+    ]
+    stored = video.get("flow_file")
+    with open_frames(video.get("file_names") or video["file_name"]) as source:
+        samples = completion.predict(source, tracks, flow=stored)
+    return [
+        {
+            "gt_id": track.id,
+            "video_id": video["video_id"],
+            "sample": number,
+            "amodal_segmentations": track.amodal,
+        }
+        for number, sample in enumerate(samples)
+        for track in sample.tracks
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Complete and score; return the exit status."""
+    args = parse_arguments(argv)
+    setup_logging()
+    try:
+        settings = CompletionSettings(compose=args.compose, device=available_device(args.device))
+        completion = TrackCompletion.build(args.completer, args.option, settings, args.flow)
+        videos = load_video_amodal_json(args.json, args.root or args.json.parent)
+        records: list[dict[str, Any]] = []
+        for video in tqdm(videos, unit=" videos"):
+            records += complete(completion, video)
+        write_json(args.output, records)
+        report = evaluate_completions(
+            read_video_json(args.json), records, protocols=args.protocols, file=args.output
+        )
+    except (CheckpointError, VideoError, OSError, ValueError) as e:
+        logger.error("%s", e)
+        return 1
+    logger.info("%s on %s\n%s", args.completer, args.json, report)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
