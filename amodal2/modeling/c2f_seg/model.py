@@ -165,6 +165,11 @@ class C2FSeg(nn.Module):
         """Device of the parameters."""
         return self.model.m_bias.device
 
+    @property
+    def patch_size(self) -> int:
+        """S in pixels."""
+        return round(self.model.pos_emb.num_embeddings**0.5) * STRIDE
+
     def train(self, mode: bool = True) -> C2FSeg:
         """Switch the mode of all but the VQ model."""
         super().train(mode)
@@ -325,7 +330,7 @@ class C2FSeg(nn.Module):
 
     def _check(self, images: Tensor, visible: Tensor, frames: int) -> None:
         """Check what :meth:`complete` is given."""
-        side = round(self.model.pos_emb.num_embeddings**0.5) * STRIDE
+        side = self.patch_size
         if images.shape != (len(visible), 3, side, side) or visible.shape[1:] != (side, side):
             raise ValueError(
                 f"C2FSeg.complete: expected patches [B, 3, {side}, {side}] and masks [B, {side}, "
