@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from amodal2.modeling.c2f_seg.coarse_transformer import (
     CoarseTransformer,
@@ -22,6 +23,7 @@ from amodal2.modeling.c2f_seg.decoding import (
 from amodal2.modeling.c2f_seg.discriminator import PatchDiscriminator, hinge_loss
 from amodal2.modeling.c2f_seg.paste import add_visible, keep_under_others, paste_patch
 from amodal2.modeling.c2f_seg.refine import RefineModule, semantic_attention
+from amodal2.modeling.c2f_seg.vq_blocks import Upsample
 from amodal2.modeling.c2f_seg.vq_mask import Codebook, MaskAutoencoder
 
 K = 6
@@ -155,6 +157,17 @@ def test_codebook_loss_weighs_codes_by_a_quarter():
     assert loss.item() == 1.25
     assert features.grad.flatten().tolist() == [1.0, 1.0]
     assert book.embedding.weight.grad.flatten().tolist() == [-0.25, -0.25]
+
+
+def test_upsample_equals_the_convolution_of_the_doubled_map():
+    layer = Upsample(3).double()
+    x = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    expected = layer.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    torch.testing.assert_close(layer(x), expected)
+    mix = torch.randn_like(expected)
+    wanted = [x, *layer.parameters()]
+    ours, theirs = (torch.autograd.grad((y * mix).sum(), wanted) for y in (layer(x), expected))
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_autoencoder_refuses_widths_that_the_norm_cannot_split():
