@@ -15,8 +15,10 @@ the official YouTube-VIS script,
 ``image_ap`` against pycocotools, hotcoco and, where installed, faster-coco-eval, ``tracking``
 (HOTA, CLEAR and identity metrics) against TrackEval where that is installed. Ours goes from parsed
 files to the scores with all checks of the predictions; every peer must give the same numbers, and a
-ratio below the floor that the project has set is named. On a busy machine use one thread and
---cpu-time.
+ratio below the floor that the project has set is named. ``completers`` completes 1, 16 and 64
+objects with C2F-Seg, at once and by the official call pattern (one object at a time, everything
+anew in each of the K passes), with the same weights; milliseconds are for all objects. On a busy
+machine use one thread and --cpu-time.
 
 Examples::
 
@@ -26,6 +28,7 @@ Examples::
     python tools/benchmark.py train --size 360x640 --opts SOLVER.IMS_PER_BATCH 1
     python tools/benchmark.py memory --size 432x768 --opts SOLVER.ACCUMULATE 8
     python tools/benchmark.py eval --cpu-time --json eval.json
+    python tools/benchmark.py completers --case 'small_*' --threads 1 --cpu-time
 """
 
 from __future__ import annotations
@@ -210,6 +213,11 @@ def run_eval(args: argparse.Namespace) -> int:
     return run_cases(load_module("evaluation").eval_cases(), args, roofline=False)
 
 
+def run_completers(args: argparse.Namespace) -> int:
+    """Run the cases of the completers."""
+    return run_cases(load_module("c2f_seg").completer_cases(), args, roofline=False)
+
+
 def run_cases(cases: list[Any], args: argparse.Namespace, *, roofline: bool) -> int:
     """Run cases; the exit status is 1 if one disagrees with its peer, 2 if there is none."""
     chosen = list(select(cases, args))
@@ -294,7 +302,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     kinds = ("image_ap", "video_ap", "tracking")
     evaluation.add_argument("--op", nargs="*", choices=kinds, help="default: all")
     evaluation.add_argument("--rounds", type=int, default=3, help="timings, median counts")
-    for command in (ops, evaluation):
+    completers = commands.add_parser("completers", help="C2F-Seg against the official call pattern")
+    completers.set_defaults(run=run_completers)
+    completers.add_argument("--op", nargs="*", choices=("c2f_seg",), help="default: all")
+    completers.add_argument("--rounds", type=int, default=3, help="timings, median counts")
+    for command in (ops, evaluation, completers):
         command.add_argument("--case", default="*", metavar="GLOB", help="names, e.g. 'fwd_*'")
         command.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32")
     inference = commands.add_parser("inference", help="A2VIS against another way to run it")
@@ -326,6 +338,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
             "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys to change"
         )
     for command in (ops, inference, train, memory, evaluation):
+    for command in (ops, inference, evaluation, completers):
         threads = 1 if command is evaluation else torch.get_num_threads()
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         command.add_argument("--threads", type=int, default=threads)

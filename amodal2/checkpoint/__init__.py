@@ -2,7 +2,8 @@
 
 ``checkpointer`` is the one used in training and evaluation, ``load_report`` what it says about a
 file, ``readers`` the file formats, ``official`` the recognition of official weights with
-``mask2former`` and ``backbones`` for their names, ``export`` the writer of small weight files.
+``mask2former``, ``c2f_seg`` and ``backbones`` for their names, ``export`` the writer of small
+weight files.
 """
 
 from amodal2.checkpoint.checkpointer import AmodalCheckpointer

@@ -53,7 +53,7 @@ def backbone_names(names: Collection[str], model_names: Collection[str]) -> Back
         publisher = "Microsoft" if merging else "timm"
         anchor, rename = _SWIN[0], (_swin_name if merging else _timm_swin_name)
     elif "layer1.0.conv1.weight" in names or "res2.0.conv1.weight" in names:
-        publisher, anchor, rename = "torchvision", "stem.conv1.weight", _resnet_name
+        publisher, anchor, rename = "torchvision", "stem.conv1.weight", torchvision_resnet_name
     else:
         return None
     places = (n.removesuffix(anchor) for n in model_names if n.endswith(f".{anchor}"))
@@ -81,8 +81,8 @@ def _superfluous(name: str, new: str, model_names: Collection[str]) -> str:
     return ""
 
 
-def _resnet_name(name: str) -> str:
-    """Detectron2's name of an entry of torchvision's ResNet, converted or not."""
+def torchvision_resnet_name(name: str) -> str:
+    """Return Detectron2's name of an entry of torchvision's ResNet, converted or not."""
     name = re.sub(r"^(?=conv1\.|bn1\.)", "stem.", name)
     name = re.sub(r"^layer(\d)", lambda found: f"res{int(found[1]) + 1}", name)
     name = re.sub(r"\.bn(\d)\.", r".conv\1.norm.", name)

@@ -12,6 +12,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 import amodal2.checkpoint.zoo_path  # noqa: F401 registers "amodal2://"
+from amodal2.checkpoint.c2f_seg import codebook_mismatch
 from amodal2.checkpoint.load_report import LoadReport
 from amodal2.checkpoint.official import OfficialWeights, translate_official
 from amodal2.checkpoint.readers import read_weights
@@ -66,7 +67,9 @@ class AmodalCheckpointer(DetectionCheckpointer):
         """Load a weight file into the model and the checkpointables.
 
         Args:
-            path: file, URL, ``amodal2://NAME``, or "" for nothing.
+            path: file, URL, ``amodal2://NAME``, or "" for nothing. Several ones, separated by
+                commas, are joined, and where they share a name the last one counts; all else is
+                taken from the first.
             checkpointables: names of those to load; None loads all that the file has.
 
         Returns:
@@ -81,11 +84,7 @@ class AmodalCheckpointer(DetectionCheckpointer):
         if not path:
             self.logger.info("No weights given: starting from the model's own initialisation")
             return {}
-        local = path if os.path.isfile(path) else self.path_manager.get_local_path(path)
-        contents = read_weights(local)
-        self.logger.info("Loading %s", path)
-        official = self._translate(contents, path)
-        self._check_system(official, path)
+        contents, official = self._read(path)
         incompatible = self._load_model(contents)
         self.last_report = LoadReport(
             missing=list(incompatible.missing_keys),
@@ -109,6 +108,22 @@ class AmodalCheckpointer(DetectionCheckpointer):
                 self.checkpointables[key].load_state_dict(contents.pop(key))
         return contents
 
+    def _read(self, path: str) -> tuple[dict[str, Any], OfficialWeights]:
+        """Read one file or several ones; the contents have the joined weights under "model"."""
+        names = [path] if os.path.isfile(path) else [name.strip() for name in path.split(",")]
+        read = []
+        for name in names:
+            local = name if os.path.isfile(name) else self.path_manager.get_local_path(name)
+            contents = read_weights(local)
+            self.logger.info("Loading %s", name)
+            official = self._translate(contents, name)
+            self._check_system(official, name)
+            read.append((contents, official))
+        contents, official = read[0]
+        for _, other in read[1:]:
+            official.extend(other)
+        return contents, official
+
     def _translate(self, contents: dict[str, Any], path: str) -> OfficialWeights:
         """Bring the names under "model" to those of the model."""
         try:
@@ -123,6 +138,9 @@ class AmodalCheckpointer(DetectionCheckpointer):
     def _check_system(self, official: OfficialWeights, path: str) -> None:
         """Stop at a file of another system, before its backbone is loaded."""
         model, file = self.model.state_dict(), official.state
+        problem = codebook_mismatch(file, model)
+        if problem:
+            raise CheckpointError(f"AmodalCheckpointer.load: {problem} in {path}")
         own, theirs = _outside_backbone(model), _outside_backbone(file)
         if file.keys() & model.keys() and own and theirs and not own & theirs:
             raise CheckpointError(

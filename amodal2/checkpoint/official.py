@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from amodal2.checkpoint.backbones import SWIN_BUFFERS, backbone_names
+from amodal2.checkpoint.c2f_seg import c2f_names, describe_c2f
 from amodal2.checkpoint.mask2former import upgrade_mask2former_keys
 from amodal2.checkpoint.roi_heads import roi_head_name, superfluous_in_roi_head
 
@@ -63,6 +64,15 @@ class OfficialWeights:
     copied: dict[str, str] = field(default_factory=dict)
     alone: bool = False
 
+    def extend(self, other: OfficialWeights) -> None:
+        """Add the weights of another file; where both have a name the other's count."""
+        self.state.update(other.state)
+        self.recognised = "; ".join(filter(None, (self.recognised, other.recognised)))
+        self.renamed.update(other.renamed)
+        self.dropped.update(other.dropped)
+        self.copied.update(other.copied)
+        self.alone = self.alone and other.alone
+
 
 def translate_official(
     weights: Mapping[str, Any], model_names: Collection[str] = ()
@@ -100,7 +110,8 @@ def translate_official(
         if reason and name not in model_names:
             found.dropped[name] = reason
             del state[name]
-    found.recognised = describe_weights(state)
+    _translate_c2f(found, model_names)
+    found.recognised = describe_weights(found.state) or describe_c2f(found.state)
     _start_visible_head(found, model_names)
     return found
 
@@ -118,6 +129,17 @@ def _rename(state: OrderedDict[str, Any], rename: Callable[[str], str]) -> Order
             )
         renamed[name] = value
     return renamed
+
+
+def _translate_c2f(found: OfficialWeights, model_names: Collection[str]) -> None:
+    """Rename and leave out entries of C2F-Seg's official files."""
+    renamed, dropped = c2f_names(found.state, model_names)
+    if not renamed and not dropped:
+        return
+    found.dropped.update(dropped)
+    found.renamed.update(renamed)
+    kept = ((old, value) for old, value in found.state.items() if old not in dropped)
+    found.state = OrderedDict((renamed.get(old, old), value) for old, value in kept)
 
 
 def _start_visible_head(found: OfficialWeights, model_names: Collection[str]) -> None:

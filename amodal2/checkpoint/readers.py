@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from amodal2.checkpoint.c2f_seg import join_c2f_parts
 from amodal2.utils.errors import CheckpointError
 from amodal2.utils.pickles import ArrayUnpickler
 
@@ -39,7 +40,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     - safetensors: tensors by name.
     - pickles: arrays or tensors by name, alone or under "model" (Detectron2's model zoo, converted
       backbones; Caffe2's "blobs" too), with plain entries beside it.
-    - files of ``torch.save``, old and new: tensors by name, alone or under "model" or "state_dict".
+    - files of ``torch.save``, old and new: tensors by name, alone or under "model" or "state_dict",
+      or in the parts of C2F-Seg's official files.
 
     Args:
         path: file on this machine.
@@ -64,6 +66,7 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         ) from e
     if not isinstance(data, dict):
         raise CheckpointError(f"read_weights: expected a dict in {path}, got {type(data).__name__}")
+    join_c2f_parts(data)
     if isinstance(data.get("state_dict"), dict):
         data["model"] = data.pop("state_dict")
     if not isinstance(data.get("model"), dict):

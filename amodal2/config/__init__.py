@@ -9,6 +9,7 @@ from detectron2.config import get_cfg as _detectron2_defaults
 
 from amodal2.config.a2vis import add_a2vis_config
 from amodal2.config.baselines import add_baselines_config
+from amodal2.config.c2f_seg import add_c2f_seg_config
 from amodal2.config.common import add_common_config
 from amodal2.config.mask_classification import add_mask_classification_config
 from amodal2.config.mask_transfer import add_mask_transfer_config
@@ -19,6 +20,7 @@ __all__ = [
     "add_a2vis_config",
     "add_amodal2_config",
     "add_baselines_config",
+    "add_c2f_seg_config",
     "add_common_config",
     "add_mask_classification_config",
     "add_roi_heads_config",
@@ -40,6 +42,7 @@ def add_amodal2_config(cfg: CfgNode) -> None:
     add_baselines_config(cfg)
     add_roi_heads_config(cfg)
     add_mask_transfer_config(cfg)
+    add_c2f_seg_config(cfg)
     add_savos_config(cfg)
 
 

@@ -77,6 +77,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.PASTE_SCALE = (0.6, 1.4)
     # Copy-paste mapper: share in [0, 1) up to which an object may be hidden by pasted ones.
     cfg.INPUT.AMODAL.PASTE_MOST_HIDDEN = 0.9
+    # Object mappers: how training changes the visible masks that the model is given: "none", or
+    # C2F-Seg's dilation, erosion and blur for "kins", "cocoa" or "video".
+    cfg.INPUT.AMODAL.PATCH_NOISE = "none"
     # Object track mapper: the region around an object in the CLIP_LEN frames of a sample is its
     # visible boxes, enlarged by this factor (at least 1) ...
     cfg.INPUT.AMODAL.TRACK_ENLARGE = 2.0
@@ -130,6 +133,10 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # TEST.EVAL_PERIOD by k. 0 takes them as they are; Detectron2's REFERENCE_WORLD_SIZE is not
     # read.
     cfg.SOLVER.REFERENCE_BATCH = 0
+    # Decay rates of the moments of ADAMW.
+    cfg.SOLVER.ADAMW_BETAS = (0.9, 0.999)
+    # Added to the root of ADAMW's second moment.
+    cfg.SOLVER.ADAMW_EPS = 1e-8
     # Learning rate at the end of WarmupCosineLR.
     cfg.SOLVER.BASE_LR_END = 0.0
     # Numbered checkpoints kept in OUTPUT_DIR, the newest ones; 0 keeps all.

@@ -85,7 +85,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         raise ValueError("build_optimizer: expected trainable parameters, got a fully frozen model")
     name = cfg.SOLVER.OPTIMIZER.upper()
     if name == "ADAMW":
-        return torch.optim.AdamW(groups, lr=cfg.SOLVER.BASE_LR, fused=True)
+        return torch.optim.AdamW(
+            groups,
+            lr=cfg.SOLVER.BASE_LR,
+            betas=tuple(cfg.SOLVER.ADAMW_BETAS),
+            eps=cfg.SOLVER.ADAMW_EPS,
+            fused=True,
+        )
     if name == "SGD":
         return torch.optim.SGD(
             groups,
@@ -144,7 +150,8 @@ def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
     """Return the factor on the base learning rate as a function of the iteration.
 
     ``SOLVER.LR_SCHEDULER_NAME`` "WarmupMultiStepLR" multiplies by ``GAMMA`` at each of ``STEPS``;
-    "WarmupCosineLR" falls along half a cosine to ``BASE_LR_END`` at ``MAX_ITER``. During the first
+    "WarmupCosineLR" falls along half a cosine to ``BASE_LR_END`` at ``MAX_ITER``; "WarmupLinearLR"
+    falls linearly from 1 at the end of the warm-up to 0 at ``MAX_ITER`` (BERT). During the first
     ``WARMUP_ITERS`` the factor goes linearly from ``WARMUP_FACTOR`` to the schedule's value at the
     end of the warm-up, or stays at ``WARMUP_FACTOR`` with ``WARMUP_METHOD`` "constant".
 
@@ -178,10 +185,15 @@ def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
             progress = min(1.0, iteration / max_iter)
             return end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * progress))
 
+    elif solver.LR_SCHEDULER_NAME == "WarmupLinearLR":
+
+        def schedule(iteration: int) -> float:
+            return max(0.0, (max_iter - iteration) / max(1, max_iter - warmup))
+
     else:
         raise ValueError(
-            "lr_multiplier: expected LR_SCHEDULER_NAME 'WarmupMultiStepLR' or 'WarmupCosineLR', "
-            f"got {solver.LR_SCHEDULER_NAME!r}"
+            "lr_multiplier: expected LR_SCHEDULER_NAME 'WarmupMultiStepLR', 'WarmupCosineLR' or "
+            f"'WarmupLinearLR', got {solver.LR_SCHEDULER_NAME!r}"
         )
 
     def multiplier(iteration: int) -> float:

@@ -81,6 +81,12 @@ def test_build_optimizer_makes_the_named_one(cfg, name, kind):
     assert isinstance(build_optimizer(cfg, Net()), kind)
 
 
+def test_build_optimizer_adamw_takes_its_moments_from_the_keys(cfg):
+    cfg.SOLVER.ADAMW_BETAS, cfg.SOLVER.ADAMW_EPS = (0.5, 0.9), 1e-6
+    defaults = build_optimizer(cfg, Net()).defaults
+    assert (defaults["betas"], defaults["eps"]) == ((0.5, 0.9), 1e-6)
+
+
 def test_build_optimizer_wrong_input_raises(cfg):
     with pytest.raises(ValueError, match="expected trainable parameters"):
         build_optimizer(cfg, Net().requires_grad_(False))
@@ -133,6 +139,14 @@ def test_lr_multiplier_cosine_ends_at_base_lr_end(cfg):
     assert factor(10) == pytest.approx((0.01 + at_warmup_end) / 2)
     assert factor(20) == pytest.approx(at_warmup_end)
     assert factor(100) == pytest.approx(0.25)
+
+
+def test_lr_multiplier_linear_goes_up_and_down_to_zero(cfg):
+    cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupLinearLR"
+    cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.WARMUP_FACTOR = 120, 20, 0.0
+    factor = lr_multiplier(cfg)
+    found = [factor(i) for i in (0, 10, 20, 70, 120, 121)]
+    assert found == pytest.approx([0.0, 0.5, 1.0, 0.5, 0.0, 0.0])
 
 
 def test_lr_multiplier_agrees_with_detectron2(cfg):

@@ -4,6 +4,7 @@ from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
 from amodal2.data.mappers.copy_paste import CopyPasteMapper
 from amodal2.data.mappers.image import ImageMapper
+from amodal2.data.mappers.object_clip import ObjectClipMapper, split_tracks
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
 from amodal2.data.mappers.object_track import ObjectTrackMapper
 from amodal2.data.mappers.transfer_pairs import TransferPairMapper
@@ -13,9 +14,11 @@ __all__ = [
     "ClipMapper",
     "CopyPasteMapper",
     "ImageMapper",
+    "ObjectClipMapper",
     "ObjectPatchMapper",
     "TransferPairMapper",
     "ObjectTrackMapper",
     "build_mapper",
     "split_objects",
+    "split_tracks",
 ]

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
 from amodal2.data.mappers.image import build_instances, read_sized_image, to_model_image
 from amodal2.data.mappers.occluders import build_occluders
-from amodal2.data.transforms import ClipGeometry, random_color_change
+from amodal2.data.transforms import ClipGeometry, mask_noise, random_color_change
+from amodal2.structures import fields
 from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 
 OBJECT_KEY = "object"
@@ -41,7 +43,8 @@ class ObjectPatchMapper:
 
     1. Takes the object that the dict names (``split_objects``), or draws one.
     2. Enlarges its box, crops image and masks, and resizes both to S x S.
-    3. In training also flips and changes colours.
+    3. In training also flips, changes colours, and disturbs the visible mask that the model is
+       given, as a detector would.
 
     The loaders of this project apply ``split_objects`` themselves; Detectron2's own take its result
     as ``dataset=`` and this as ``mapper=``, with or without the keys of ``INPUT.AMODAL``.
@@ -61,11 +64,12 @@ class ObjectPatchMapper:
         image_format: str = "RGB",
         occluder: str = "all_neighbours",
         color_jitter: float = 0.0,
+        noise: str = "none",
     ) -> None:
         """Store and check the settings.
 
         Args:
-            is_train: draw flip and colours.
+            is_train: draw flip, colours and noise.
             size: S in pixels.
             enlarge: smallest and largest factor on the sides of the box.
             box: "visible" or "amodal", the box that is enlarged.
@@ -73,9 +77,11 @@ class ObjectPatchMapper:
             image_format: "BGR" or "RGB".
             occluder: how occluder masks are found, see ``build_occluders``.
             color_jitter: strength of the colour change in [0, 1].
+            noise: how training changes the given visible mask, see ``mask_noise``.
 
         Raises:
-            ValueError: if the box is none of the two, or the factors are not rising from 1.
+            ValueError: if the box is none of the two, the factors are not rising from 1, or the
+                noise is unknown.
         """
         if box not in _BOXES:
             raise ValueError(f"ObjectPatchMapper: expected a box of {_BOXES}, got {box!r}")
@@ -91,6 +97,7 @@ class ObjectPatchMapper:
         self.image_format = image_format
         self.occluder = occluder
         self.color_jitter = color_jitter
+        self.noise = mask_noise(noise)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -108,6 +115,7 @@ class ObjectPatchMapper:
             settings["box"] = node.PATCH_BOX
             settings["occluder"] = node.OCCLUDER
             settings["color_jitter"] = node.COLOR_JITTER
+            settings["noise"] = node.PATCH_NOISE
         return settings
 
     def __call__(
@@ -123,8 +131,9 @@ class ObjectPatchMapper:
         Returns:
             dict: "image_id", "height", "width" (original, pixels), "annotation_id", "image" (uint8
             Tensor[3, S, S]), "instances" (one object with the fields of the image mapper, all masks
-            S x S), and for the way back "crop" (top, left, height, width in source pixels) and
-            "flipped".
+            S x S), "input_mask" (bool Tensor[S, S], the visible mask, changed in training), and
+            for the way back "crop" (top, left, height, width in source pixels), "flipped" and
+            "visible_segm" (the visible mask of the image, run-length encoded).
 
         Raises:
             ValueError: if the image has no object with visible pixels.
@@ -154,13 +163,19 @@ class ObjectPatchMapper:
         real = [record for record in objects if not record.get("iscrowd", 0)]
         occluders = build_occluders(real, source, self.occluder)
         own = next(i for i, record in enumerate(real) if record is objects[number])
+        instances = build_instances([objects[number]], [occluders[own]], geometry)
+        given = instances.get(fields.GT_VISIBLE_MASKS)[0]
+        if self.is_train and self.noise is not None:
+            given = torch.from_numpy(self.noise.apply(given.numpy(), rng))
         return {
             **{key: dataset_dict[key] for key in ("image_id", "height", "width")},
             "annotation_id": objects[number]["id"],
             "image": to_model_image(frames, self.image_format),
-            "instances": build_instances([objects[number]], [occluders[own]], geometry),
+            "instances": instances,
+            "input_mask": given,
             "crop": geometry.crop,
             "flipped": geometry.flip_x,
+            VISIBLE_SEGM: objects[number][VISIBLE_SEGM],
         }
 
 

@@ -7,6 +7,7 @@ from amodal2.data.transforms.geometry import (
     GeometrySampler,
     shortest_edge_size,
 )
+from amodal2.data.transforms.mask_noise import MaskNoise, mask_noise
 from amodal2.data.transforms.masks import decode_masks, first_visible_frames, mask_boxes
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "ClipGeometry",
     "ColorChange",
     "GeometrySampler",
+    "MaskNoise",
     "decode_masks",
     "first_visible_frames",
     "mask_boxes",
     "random_camera_motion",
+    "mask_noise",
     "random_color_change",
     "shortest_edge_size",
 ]

@@ -121,6 +121,20 @@ def test_object_patch_mapper_draws_object_and_factor_by_the_seed(picture):
     assert again["crop"] == samples[3]["crop"]
 
 
+def test_object_patch_mapper_gives_a_disturbed_mask_in_training_only(picture):
+    settings = {"size": 64, "noise": "cocoa"}
+    item = split_objects([picture])[0]
+    train = [ObjectPatchMapper(is_train=True, **settings)(item, seed) for seed in range(8)]
+    changed = [
+        not torch.equal(sample["input_mask"], sample["instances"].gt_visible_masks[0])
+        for sample in train
+    ]
+    assert any(changed)
+    found = ObjectPatchMapper(is_train=False, **settings)(item)
+    assert torch.equal(found["input_mask"], found["instances"].gt_visible_masks[0])
+    assert found["visible_segm"] == item["annotations"][1]["visible_segm"]
+
+
 def test_object_patch_mapper_test_patches_do_not_depend_on_the_seed(picture):
     cfg = get_cfg()
     cfg.INPUT.AMODAL.MAPPER = "ObjectPatchMapper"
@@ -140,7 +154,11 @@ def test_object_patch_mapper_image_without_such_objects_is_refused(picture):
 
 @pytest.mark.parametrize(
     ("settings", "text"),
-    [({"box": "x"}, r"\('visible', 'amodal'\), got 'x'"), ({"enlarge": (2, 1)}, r"got \(2, 1\)")],
+    [
+        ({"box": "x"}, r"\('visible', 'amodal'\), got 'x'"),
+        ({"enlarge": (2, 1)}, r"got \(2, 1\)"),
+        ({"noise": "x"}, "got 'x'"),
+    ],
 )
 def test_object_patch_mapper_wrong_settings_are_refused(settings, text):
     with pytest.raises(ValueError, match=text):
