@@ -10,6 +10,7 @@ from detectron2.config import get_cfg as _detectron2_defaults
 from amodal2.config.a2vis import add_a2vis_config
 from amodal2.config.baselines import add_baselines_config
 from amodal2.config.common import add_common_config
+from amodal2.config.diffusion_vas import add_diffusion_vas_config
 from amodal2.config.mask_classification import add_mask_classification_config
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "add_amodal2_config",
     "add_baselines_config",
     "add_common_config",
+    "add_diffusion_vas_config",
     "add_mask_classification_config",
     "get_cfg",
 ]
@@ -32,6 +34,7 @@ def add_amodal2_config(cfg: CfgNode) -> None:
     add_mask_classification_config(cfg)
     add_a2vis_config(cfg)
     add_baselines_config(cfg)
+    add_diffusion_vas_config(cfg)
 
 
 def get_cfg() -> CfgNode:

@@ -15,7 +15,14 @@ from detectron2.modeling import build_model
 import amodal2.config
 import amodal2.data.datasets
 import amodal2.modeling
-from amodal2.config import a2vis, baselines, common, get_cfg, mask_classification
+from amodal2.config import (
+    a2vis,
+    baselines,
+    common,
+    diffusion_vas,
+    get_cfg,
+    mask_classification,
+)
 
 _ROOT = Path(__file__).resolve().parents[2]
 _YAMLS = sorted((_ROOT / "configs").rglob("*.yaml"))
@@ -24,7 +31,9 @@ _ASSIGNMENT = re.compile(r"^\s+[\w.]+\.[A-Z][A-Z0-9_]*\s*=\s*(?!CfgNode)\S")
 
 
 @pytest.mark.parametrize(
-    "module", [common, mask_classification, a2vis, baselines], ids=lambda m: m.__name__
+    "module",
+    [common, mask_classification, a2vis, baselines, diffusion_vas],
+    ids=lambda m: m.__name__,
 )
 def test_config_every_key_has_a_comment(module: object) -> None:
     lines = inspect.getsource(module).splitlines()
@@ -53,6 +62,8 @@ def load(path: Path) -> CfgNode:
 @pytest.mark.parametrize("path", _WHOLE, ids=lambda p: str(p.relative_to(_ROOT)))
 def test_config_yaml_merges_and_builds(path: Path) -> None:
     cfg = load(path)
+    if cfg.MODEL.META_ARCHITECTURE == "DiffusionVAS":
+        pytest.importorskip("diffusers", reason="needs the extra 'diffusion'")
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         model = build_model(cfg)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LAYOUTS = ("official", "block")
+LAYOUTS = ("official", "block", "sequence")
 
-NEUTRAL = 0.5
-"""Depth of a clip without depth. A frame without negative values counts as [0, 1] data and is
-mapped by 2x - 1 (:meth:`pipeline.DiffusionVASPipeline.preprocess`), so this becomes 0."""
+NEUTRAL = -1e-6
+"""Depth of a clip without depth: 0, but negative. A frame without negative values would count as
+[0, 1] data and be mapped by 2x - 1 (:meth:`pipeline.DiffusionVASPipeline.preprocess`)."""
 
 
 def mask_condition(masks: Tensor) -> Tensor:
@@ -76,22 +76,37 @@ def guidance_contexts(embeddings: Tensor, *, guided: bool, layout: str = "offici
 
     Args:
         embeddings (Tensor[T, 1, D]): one per frame.
-        guided: False leaves them as they are.
+        guided: False returns the conditional half alone.
         layout: "official" alternates zero and embedding through all rows, although the rows of the
             UNet are first all unconditional ones, then all conditional ones: row r has embedding
             r // 2 if r is odd, else 0. The released results are made so. "block" gives the first
-            half zeros and the second half the embeddings.
+            half zeros and the second half the embeddings. "sequence" is "block", but every frame
+            sees the embeddings of all frames, as in training.
 
     Returns:
-        Tensor[2 T, 1, D]: contexts of the unconditional, then of the conditional frames; [T, 1, D]
-        if not guided.
+        Tensor[2 T, S, D]: contexts of the unconditional, then of the conditional frames; [T, S, D]
+        if not guided. S is T with "sequence", else 1.
 
     Raises:
         ValueError: for another layout.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"guidance_contexts: expected a layout of {LAYOUTS}, got {layout!r}")
+    if layout == "sequence":
+        embeddings = sequence_contexts(embeddings)
     if not guided:
         return embeddings
     parts = [torch.zeros_like(embeddings), embeddings]
     return torch.stack(parts, 1).flatten(0, 1) if layout == "official" else torch.cat(parts)
+
+
+def sequence_contexts(embeddings: Tensor) -> Tensor:
+    """Let every frame see the embeddings of all frames, as the official training does.
+
+    Args:
+        embeddings (Tensor[T, 1, D]): one per frame.
+
+    Returns:
+        Tensor[T, T, D]: contexts.
+    """
+    return embeddings.transpose(0, 1).expand(len(embeddings), -1, -1)

@@ -23,9 +23,9 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
-from amodal2.modeling.diffusion_vas.conditions import guidance_contexts
+from amodal2.modeling.diffusion_vas.conditions import guidance_contexts, sequence_contexts
 from amodal2.modeling.diffusion_vas.settings import SamplerSettings
-from amodal2.modeling.diffusion_vas.unet import DiffusionVASUNet, SingleTokenAttention
+from amodal2.modeling.diffusion_vas.unet import DiffusionVASUNet, SingleTokenAttention, empty_slots
 
 _IMAGE_SIZE = (224, 224)  # of the image encoder
 
@@ -113,6 +113,35 @@ class DiffusionVASPipeline(StableVideoDiffusionPipeline):
         codes = codes.unflatten(0, (len(generators), len(videos), frames))
         codes = codes.transpose(1, 2).flatten(2, 3)  # [K, T, 4 * conditions, h, w]
         found = self.denoise(torch.cat(latents), codes, contexts, settings, on_step)
+        video = self.decode(found, settings.decode_chunk)
+        self.maybe_free_model_hooks()
+        return video
+
+    @torch.no_grad()
+    def regress(
+        self, conditions: Sequence[Tensor], settings: SamplerSettings | None = None
+    ) -> Tensor:
+        """Predict a video in one step, without noise (the paper's 3D-UNet baseline).
+
+        Args:
+            conditions (Sequence[Tensor[T, 3, H, W]]): see :meth:`__call__`.
+            settings: frame rate, motion and chunks are used.
+
+        Returns:
+            Tensor[1, T, 3, H, W]: float32 in [0, 1], on the pipeline's device.
+
+        Raises:
+            ValueError: see :meth:`__call__`.
+        """
+        settings = settings or SamplerSettings()
+        self.check_conditions(conditions)
+        device = self._execution_device
+        embeddings = self.embed_frames(conditions[0].to(device), settings.encode_chunk)
+        videos = torch.cat([self.preprocess(video).to(device) for video in conditions])
+        codes = self.encode(videos, settings.encode_chunk).to(embeddings.dtype)
+        codes = codes.unflatten(0, (1, len(conditions), -1)).transpose(1, 2).flatten(2, 3)
+        ids = codes.new_tensor([[settings.fps - 1, settings.motion_bucket_id, 0.0]])
+        found = self.unet(empty_slots(codes), 0.0, sequence_contexts(embeddings), ids)[0]
         video = self.decode(found, settings.decode_chunk)
         self.maybe_free_model_hooks()
         return video

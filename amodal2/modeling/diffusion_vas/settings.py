@@ -22,7 +22,7 @@ SCHEDULER: dict[str, Any] = {
     "prediction_type": "v_prediction",
     "final_sigmas_type": "zero",
 }
-"""Arguments of ``EulerDiscreteScheduler`` with which it is the EDM sampler of SVD, without churn."""
+"""Arguments of ``EulerDiscreteScheduler`` with which it is SVD's EDM sampler, without churn."""
 
 
 @dataclass(frozen=True)

@@ -44,10 +44,10 @@ class DiffusionVASUNet(UNetSpatioTemporalConditionModel):
         num_frames: int = 25,
         num_conditions: int = 2,
     ) -> None:
-        """Build the network; arguments but the last are those of the stock class.
+        """Build the network.
 
-        Args:
-            num_conditions: videos that are concatenated to the noisy one, 2 in the official models.
+        ``num_conditions`` videos are concatenated to the noisy one, 2 in the official models; the
+        other arguments are those of the stock class.
         """
         super().__init__(
             sample_size=sample_size,
@@ -68,32 +68,39 @@ class DiffusionVASUNet(UNetSpatioTemporalConditionModel):
         self.conv_in2 = nn.Conv2d(channels, block_out_channels[0], kernel_size=3, padding=1)
 
     @torch.no_grad()
-    def widen_input(self, weight: Tensor, bias: Tensor) -> None:
-        """Start ``conv_in2`` from a narrower convolution: channels that are new to it get zero.
+    def widen_input(
+        self, num_conditions: int, weight: Tensor, bias: Tensor, *, zeros: bool = True
+    ) -> None:
+        """Build ``conv_in2`` anew from a narrower convolution, with zeros for further channels.
 
         With SVD's ``conv_in`` the modal mask takes the slot of the image and the other conditions
         start without effect; with the ``conv_in2`` of a mask-only model this is the second stage of
-        the fine-tuning (paper, Sec. 3.2).
+        the fine-tuning (Sec. 3.2).
 
         Args:
-            weight (Tensor[C0, C, 3, 3]): of the narrower convolution; C may be as wide as ours.
+            num_conditions: of the model from now on.
+            weight (Tensor[C0, C, 3, 3]): of the narrower convolution; C may be the new width.
             bias (Tensor[C0]): its bias.
+            zeros: False gives the further channels PyTorch's random values (ablation, Table 4).
 
         Raises:
-            ValueError: if it is wider than ours or has other output channels.
+            ValueError: if it is wider than the new one or has other output channels.
         """
-        own = self.conv_in2.weight
-        if weight.shape[1] > own.shape[1] or weight.shape[0] != own.shape[0]:
+        channels, width = self.config.out_channels * (1 + num_conditions), self.conv_in.out_channels
+        if weight.shape[1] > channels or weight.shape[0] != width:
             raise ValueError(
-                "DiffusionVASUNet.widen_input: expected a convolution of at most "
-                f"{own.shape[1]} input and exactly {own.shape[0]} output channels, got "
-                f"{tuple(weight.shape)}"
+                f"DiffusionVASUNet.widen_input: expected a convolution of at most {channels} input "
+                f"and exactly {width} output channels, got {tuple(weight.shape)}"
             )
-        widened = torch.zeros_like(own, device=weight.device)
-        widened[:, : weight.shape[1]] = weight.to(own.dtype)
-        # A loaded checkpoint without conv_in2 leaves it on the meta device.
-        self.conv_in2.weight = nn.Parameter(widened)
-        self.conv_in2.bias = nn.Parameter(bias.detach().clone().to(own.dtype))
+        # Not on the device of a checkpoint's missing conv_in2, which is left on the meta device.
+        convolution = nn.Conv2d(channels, width, kernel_size=3, padding=1, device=weight.device)
+        convolution = convolution.to(weight.dtype)
+        if zeros:
+            convolution.weight.zero_()
+        convolution.weight[:, : weight.shape[1]] = weight
+        convolution.bias.copy_(bias)
+        self.conv_in2 = convolution
+        self.register_to_config(num_conditions=num_conditions)
 
     def forward(
         self,
@@ -201,3 +208,15 @@ class SingleTokenAttention:
             return self.general(attn, hidden_states, encoder_hidden_states, **others)
         value = attn.to_out[0](attn.to_v(encoder_hidden_states))
         return attn.to_out[1](value).expand_as(hidden_states)
+
+
+def empty_slots(codes: Tensor) -> Tensor:
+    """Put zeros where the noisy video goes, for a UNet that regresses.
+
+    Args:
+        codes (Tensor[B, T, C, h, w]): latents of the conditions.
+
+    Returns:
+        Tensor[B, T, 4 + C, h, w]: input of the UNet.
+    """
+    return torch.cat([torch.zeros_like(codes[:, :, :LATENT_SLOTS]), codes], dim=2)

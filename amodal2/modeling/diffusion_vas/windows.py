@@ -75,6 +75,6 @@ def pad_frames(video: Tensor, window: int) -> Tensor:
         Tensor[max(T, t), ...]: the same tensor if it is long enough.
     """
     missing = window - len(video)
-    return (
-        video if missing <= 0 else torch.cat([video, video[-1:].expand(missing, *video.shape[1:])])
-    )
+    if missing <= 0:
+        return video
+    return torch.cat([video, video[-1:].expand(missing, *video.shape[1:])])

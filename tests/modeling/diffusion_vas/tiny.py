@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import torch
-
 CONFIG: dict[str, dict[str, Any]] = {
     "unet": {
         "down_block_types": ["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"],
