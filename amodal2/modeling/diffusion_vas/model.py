@@ -151,9 +151,9 @@ class DiffusionVAS(nn.Module):
                 Tensor[T, H, W]; without it that condition is neutral).
 
         Returns:
-            dict | list: in training "loss_denoise", or of the variants "loss_regress" or
-            "loss_reconstruct" and "loss_kl"; otherwise per clip the probabilities Tensor[K, T, H, W] of stage 1 or the videos Tensor[K, T, 3, H, W]
-            of stage 2, in [0, 1] on the CPU.
+            dict | list: in training "loss_denoise", or of the variants "loss_regress", or
+            "loss_reconstruct" and "loss_kl"; otherwise per clip the probabilities Tensor[K, T, H,
+            W] of stage 1 or the videos Tensor[K, T, 3, H, W] of stage 2, in [0, 1] on the CPU.
         """
         clips = [self._inputs(sample) for sample in batch]
         if self.training:

@@ -93,7 +93,7 @@ def test_condition_dropout_drops_each_and_both_as_often_as_asked() -> None:
     assert abs((1 - contexts).mean() - 0.2) < 0.01
     assert abs((1 - latents).mean() - 0.2) < 0.01
     assert abs(((1 - contexts) * (1 - latents)).mean() - 0.1) < 0.01
-    with pytest.raises(ValueError, match="from 0 to 1/3, got 0.5"):
+    with pytest.raises(ValueError, match=r"from 0 to 1/3, got 0\.5"):
         TrainingSettings(dropout=0.5)
 
 
