@@ -12,6 +12,7 @@ Examples:
         --save overlay,json,masks,sidebyside,coco,ytvis --score 0.3 --opts MODEL.DEVICE cpu
     python tools/video_demo.py --config-file CONFIG --input camera:0 --output out --classes fish,ray
     python tools/video_demo.py --config-file CONFIG --input rtsp://host/stream --output out
+    python tools/video_demo.py --config-file CONFIG --input clip.mp4 --output out --completer union
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from amodal2 import model_zoo
 from amodal2.config import get_cfg
 from amodal2.data.datasets import dataset_categories
+from amodal2.engine.completion import TrackCompletion
+from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.logging import get_logger, setup_logging
@@ -84,6 +87,24 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--fps", type=float, default=25.0, help="frames per second of image folders (default: 25)"
+    )
+    parser.add_argument(
+        "--completer",
+        choices=sorted(name for name, _ in COMPLETER_REGISTRY),
+        help="complete the visible masks by this method in place of the model",
+    )
+    parser.add_argument(
+        "--completer-option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the completer; may be repeated",
+    )
+    parser.add_argument(
+        "--flow",
+        default="auto",
+        metavar="SOURCE",
+        help="optical flow for the completer, see tools/complete_masks.py (default: auto)",
     )
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
@@ -148,14 +169,27 @@ def process(
     names: Mapping[int, str],
     args: argparse.Namespace,
     folder: Path,
+    completion: TrackCompletion | None,
 ) -> None:
     """Work on one input."""
     common = {"save": args.save, "progress": show_bar}
     if isinstance(video, LiveInput):
+        if completion is not None:
+            raise ValueError("--completer: expected a recorded video, got a stream")
         with video.open() as stream:
             process_stream(stream, model, settings, folder, names, **common)
     else:
-        process_video(video, model, settings, folder, names, fps=args.fps, **common)
+        process_video(
+            video, model, settings, folder, names, fps=args.fps, complete=completion, **common
+        )
+
+
+def make_completion(args: argparse.Namespace, cfg: CfgNode) -> TrackCompletion | None:
+    """Make the completer that the command line names, if any."""
+    if args.completer is None:
+        return None
+    settings = CompletionSettings(device=cfg.MODEL.DEVICE)
+    return TrackCompletion.build(args.completer, args.completer_option, settings, args.flow)
 
 
 def show_bar(title: str, total: int | None) -> tqdm:
@@ -178,6 +212,7 @@ def main(argv: list[str] | None = None) -> int:
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
         names = dataset_categories(dataset, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
         settings = make_settings(args, cfg, names)
+        completion = make_completion(args, cfg)
         args.output.mkdir(parents=True, exist_ok=True)
     except (CheckpointError, OSError, KeyError, ValueError, AssertionError) as e:
         logger.error("%s: %s", type(e).__name__, e)
@@ -186,7 +221,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = args.output if len(inputs) == 1 and not problems else args.output / video.name
         try:
             with logging_redirect_tqdm([package_logger]):
-                process(video, model, settings, names, args, folder)
+                process(video, model, settings, names, args, folder, completion)
             logger.info("%s: done, results in %s", video.name, folder)
         except (VideoError, OSError, ValueError) as e:
             logger.error("%s: %s", video.name, e)

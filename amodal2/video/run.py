@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.frames import folder_name
 from amodal2.utils.logging import get_logger
 from amodal2.video.exports import write_coco, write_ytvis
@@ -21,6 +22,9 @@ SAVEABLE = PICTURES | {"json", "coco", "ytvis"}
 """What :func:`process_video` can write."""
 
 logger = get_logger(__name__)
+
+CompleteTracks = Callable[[FrameSource, Tracks, Callable[[], object]], Tracks]
+"""Takes the video, its tracks, and what to call after every frame."""
 
 
 class Progress(Protocol):
@@ -44,6 +48,7 @@ def process_video(
     save: Collection[str] = ("overlay", "json"),
     fps: float = 25.0,
     progress: ProgressFactory,
+    complete: CompleteTracks | None = None,
 ) -> int:
     """Find the tracks of a video in a first pass, then write them and draw them in a second one.
 
@@ -57,6 +62,8 @@ def process_video(
         save (Collection[str]): a part of ``SAVEABLE``.
         fps (float): frames per second assumed for images.
         progress (Callable): makes a progress display for each pass.
+        complete (Callable | None): puts other amodal masks in place of the model's, in a pass of
+            its own.
 
     Returns:
         int: number of tracks.
@@ -70,6 +77,9 @@ def process_video(
         with progress(f"{video.name}: tracking", source.length) as bar:
             found = predict_video(model, source, settings, bar.update)
         tracked = time.perf_counter()
+        if complete is not None and len(found):
+            with found, progress(f"{video.name}: completing", source.length) as bar:
+                found = complete(source, found, bar.update)
         with found as tracks:
             if not len(tracks):
                 logger.warning(

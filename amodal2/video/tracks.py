@@ -7,13 +7,12 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from amodal2.structures.frame_object import FrameObject
 from amodal2.structures.rle import RLE, rle_box
 from amodal2.structures.slot_lives import Kind
 from amodal2.structures.track import Track, VideoPrediction
-from amodal2.structures.tube_spool import TubeSpool
 from amodal2.structures.tube_track import TubeTrack
 from amodal2.utils.files import atomic_write
 
@@ -21,6 +20,27 @@ _KEYS: tuple[tuple[Kind, str, str], ...] = (
     ("visible", "segmentations", "bboxes"),
     ("amodal", "amodal_segmentations", "amodal_bboxes"),
 )
+
+
+class TubeStore(Protocol):
+    """What holds the masks of tracks, as ``TubeSpool`` of ``tube_spool.py`` does."""
+
+    output_size: tuple[int, int]
+    has_visible: bool | None
+    has_amodal: bool | None
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+
+    def iter_frames(self, tracks: Sequence[TubeTrack]) -> Iterator[list[FrameObject]]:
+        """Yield the masks of tracks frame by frame."""
+
+    def iter_tube(self, track: TubeTrack, kind: Kind) -> Iterator[RLE | None]:
+        """Yield one track's masks of one kind."""
+
+    def close(self) -> None:
+        """Give the masks up."""
 
 
 class Tracks(Sequence[TubeTrack]):
@@ -34,12 +54,12 @@ class Tracks(Sequence[TubeTrack]):
         has_amodal (bool): amodal masks were predicted.
     """
 
-    def __init__(self, spool: TubeSpool, chosen: Sequence[TubeTrack]) -> None:
-        """Take over a spool.
+    def __init__(self, spool: TubeStore, chosen: Sequence[TubeTrack]) -> None:
+        """Take over what holds the masks.
 
         Args:
-            spool (TubeSpool): holds the masks.
-            chosen (Sequence[TubeTrack]): what its ``select`` returned.
+            spool (TubeStore): a ``TubeSpool``, or masks in memory.
+            chosen (Sequence[TubeTrack]): the tracks, e.g. what the spool's ``select`` returned.
         """
         self._spool = spool
         self._chosen = list(chosen)

@@ -201,3 +201,21 @@ def test_main_unknown_save_is_refused(demo, tmp_path, capsys):
     with pytest.raises(SystemExit):
         demo(tmp_path / "a.mp4", "--save", "overlay,gif")
     assert "got 'gif'" in capsys.readouterr().err
+
+
+def test_main_completer_replaces_amodal_masks(demo, tmp_path):
+    make_video(tmp_path / "a.mp4", 4)
+    status, output = demo(
+        tmp_path / "a.mp4", "--score", "0.3", "--completer", "modal", "--save", "json,overlay"
+    )
+    assert (status, files(output)) == (0, ["overlay.mp4", "tracks.json"])
+    tracks = json.loads((output / "tracks.json").read_text())["annotations"]
+    assert all(track["amodal_segmentations"] == track["segmentations"] for track in tracks)
+    assert all("amodal_score" not in track for track in tracks)
+
+
+def test_main_completer_of_a_stream_is_reported(demo, tmp_path, capsys):
+    make_video(tmp_path / "a.mp4", 4)
+    status, _ = demo(f"file:{tmp_path / 'a.mp4'}", "--completer", "modal")
+    assert status == 1
+    assert "expected a recorded video, got a stream" in capsys.readouterr().err
