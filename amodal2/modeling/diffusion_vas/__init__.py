@@ -8,6 +8,8 @@
 | Sec. 4.1, threshold and Top-K | masks.py | amodal_masks, majority_vote |
 | Sec. 3.2, training | training.py, edm.py, model.py | training_loss, DiffusionVAS |
 | both stages on clips | inference.py | ClipModel |
+| as a completer of given masks | completer.py | DiffusionVASCompleter |
+| Sec. 3.2, pseudo-depth | depth_anything.py, depth_weights.py | DepthAnything |
 | weights | loading.py, presets.py | load_pipeline |
 | (own design) videos of any length | windows.py | run_windows |
 
@@ -15,6 +17,7 @@
 is used; everything else can be imported without it.
 """
 
+from amodal2.modeling.diffusion_vas.completer import DiffusionVASCompleter
 from amodal2.modeling.diffusion_vas.model import DiffusionVAS
 
-__all__ = ["DiffusionVAS"]
+__all__ = ["DiffusionVAS", "DiffusionVASCompleter"]
