@@ -11,7 +11,8 @@ section 6, with the same table: ``video_ap`` against the calls of the official Y
 ``image_ap`` against pycocotools, hotcoco and, where installed, faster-coco-eval, ``tracking``
 (HOTA, CLEAR and identity metrics) against TrackEval where that is installed. Ours goes from parsed
 files to the scores with all checks of the predictions; every peer must give the same numbers, and a
-ratio below the floor that the project has set is named. On a busy machine use one thread and
+ratio below the floor that the project has set is named. ``diffusion`` runs the sampling of
+Diffusion-VAS against the calls of the official pipeline. On a busy machine use one thread and
 --cpu-time.
 
 Examples::
@@ -198,6 +199,11 @@ def run_eval(args: argparse.Namespace) -> int:
     return run_cases(load_module("evaluation").eval_cases(), args, roofline=False)
 
 
+def run_diffusion(args: argparse.Namespace) -> int:
+    """Run the cases of Diffusion-VAS."""
+    return run_cases(load_module("diffusion_vas").diffusion_cases(), args, roofline=False)
+
+
 def run_cases(cases: list[Any], args: argparse.Namespace, *, roofline: bool) -> int:
     """Run cases; the exit status is 1 if one disagrees with its peer, 2 if there is none."""
     chosen = list(select(cases, args))
@@ -267,7 +273,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     kinds = ("image_ap", "video_ap", "tracking")
     evaluation.add_argument("--op", nargs="*", choices=kinds, help="default: all")
     evaluation.add_argument("--rounds", type=int, default=3, help="timings, median counts")
-    for command in (ops, evaluation):
+    diffusion = commands.add_parser("diffusion", help="Diffusion-VAS in the official calls")
+    diffusion.set_defaults(run=run_diffusion, op=None)
+    diffusion.add_argument("--rounds", type=int, default=3, help="timings, median counts")
+    for command in (ops, evaluation, diffusion):
         command.add_argument("--case", default="*", metavar="GLOB", help="names, e.g. 'fwd_*'")
         command.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32")
     inference = commands.add_parser("inference", help="A2VIS with and without the compiled ops")
@@ -283,8 +292,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     inference.add_argument(
         "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys, e.g. a smaller one"
     )
-    for command in (ops, inference, evaluation):
-        threads = 1 if command is evaluation else torch.get_num_threads()
+    for command in (ops, inference, evaluation, diffusion):
+        threads = 1 if command in (evaluation, diffusion) else torch.get_num_threads()
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         command.add_argument("--threads", type=int, default=threads)
         command.add_argument(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 logger = get_logger(__name__)
 
 PROTOCOLS = ("frame", "object")
+DTYPES = ("", "float32", "float16", "bfloat16")
+MEMORY = ("halves", "slices", "offload")
 _WHOLE_FRAME = 1 << 20  # a margin beyond any frame
 _DEFAULT = {1: ("mask",), 2: ("mask", "depth"), 3: ("mask", "rgb", "depth")}
 
@@ -193,18 +195,12 @@ def diffusion_vas(
     depth: str = "none",
     protocol: str = "frame",
     size: tuple[int, int] = (256, 512),
-    steps: int = 25,
-    guidance: float = 1.5,
-    fps: int = 8,
-    layout: str = "official",
     window: int = 25,
     overlap: int = 8,
     regression: bool = False,
     dtype: str = "",
-    decode_chunk: int = 8,
-    attention_slice: int = 0,
-    batch_guidance: bool = True,
-    offload: bool = False,
+    memory: Sequence[str] = (),
+    **sampler: Any,
 ) -> Completer:
     """Load the official models, or ones of our own, as a completer.
 
@@ -220,18 +216,13 @@ def diffusion_vas(
             ``DepthAnything.load``.
         protocol: see :func:`crop_rule`.
         size: h and w of the model's input.
-        steps: denoising steps.
-        guidance: scale of classifier-free guidance.
-        fps: of the video (official: 8, TAO-Amodal: 2).
-        layout: order of the image embeddings, see ``conditions.guidance_contexts``.
         window: frames that the model sees at once.
         overlap: frames that windows share.
         regression: one step without noise, for models that were trained so.
         dtype: "float32", "float16" or "bfloat16"; "" is that of the weights.
-        decode_chunk: frames that the VAE decodes together.
-        attention_slice: see ``DiffusionVASPipeline.slice_attention``; 0 does not slice.
-        batch_guidance: run both halves of the guidance together.
-        offload: see :class:`DiffusionVASCompleter`.
+        memory: any of "halves" (of the guidance one after the other), "slices" (of the attention)
+            and "offload" (networks that do not run, to the CPU).
+        sampler: fields of ``SamplerSettings``, e.g. ``steps``; ``guidance`` may be one number.
 
     Returns:
         Completer: ready to use.
@@ -241,37 +232,30 @@ def diffusion_vas(
         CheckpointError: if a model cannot be read.
         ValueError: if an option is out of range.
     """
-    if dtype not in ("", "float32", "float16", "bfloat16") or samples < 1:
+    if dtype not in DTYPES or samples < 1 or not set(memory) <= set(MEMORY):
         raise ValueError(
-            "diffusion_vas: expected dtype float32, float16 or bfloat16 and at least one sample, "
-            f"got {dtype!r} and {samples}"
+            f"diffusion_vas: expected a dtype of {DTYPES[1:]}, at least one sample and memory of "
+            f"{MEMORY}, got {dtype!r}, {samples} and {memory}"
         )
-    settings = SamplerSettings(
-        steps=steps,
-        guidance=(guidance, guidance),
-        fps=fps,
-        layout=layout,
-        decode_chunk=decode_chunk,
-        batch_guidance=batch_guidance,
-    )
+    if isinstance(sampler.get("guidance"), int | float):
+        sampler["guidance"] = (sampler["guidance"],) * 2
+    settings = SamplerSettings(batch_guidance="halves" not in memory, **sampler)
 
     def load(source: str, names: Sequence[str]) -> ClipModel:
         pipeline = load_pipeline(source, dtype=getattr(torch, dtype) if dtype else None)
         chosen = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
         check_conditions(chosen)
-        if attention_slice:
-            pipeline.slice_attention(attention_slice)
+        pipeline.slice_attention(1 if "slices" in memory else None)
         one_step = regression and chosen != CONTENT_CONDITIONS
         return ClipModel(pipeline, chosen, settings, window, overlap, one_step)
 
-    network = None if depth in ("none", "given") else DepthAnything.load(depth)
     return DiffusionVASCompleter(
         load(model, conditions),
         load(content, CONTENT_CONDITIONS) if content else None,
         rule=crop_rule(protocol, size),
         seeds=range(seed, seed + samples),
         vote=vote,
-        depth_model=network,
+        depth_model=None if depth in ("none", "given") else DepthAnything.load(depth),
         given_depth=depth == "given",
-        offload=offload,
+        offload="offload" in memory,
     )

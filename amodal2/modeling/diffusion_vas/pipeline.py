@@ -140,7 +140,7 @@ class DiffusionVASPipeline(StableVideoDiffusionPipeline):
         videos = torch.cat([self.preprocess(video).to(device) for video in conditions])
         codes = self.encode(videos, settings.encode_chunk).to(embeddings.dtype)
         codes = codes.unflatten(0, (1, len(conditions), -1)).transpose(1, 2).flatten(2, 3)
-        ids = codes.new_tensor([[settings.fps - 1, settings.motion_bucket_id, 0.0]])
+        ids = codes.new_tensor([[settings.fps, settings.motion_bucket_id, 0.0]])
         found = self.unet(empty_slots(codes), 0.0, sequence_contexts(embeddings), ids)[0]
         video = self.decode(found, settings.decode_chunk)
         self.maybe_free_model_hooks()

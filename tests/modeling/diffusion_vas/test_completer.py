@@ -100,14 +100,19 @@ def test_build_completer_loads_a_folder(tmp_path: Path) -> None:
         size=(8, 12),
         steps=2,
         samples=3,
-        attention_slice=2,
-        batch_guidance=False,
+        guidance=2,
+        memory=("halves", "slices"),
     )
     assert isinstance(completer, DiffusionVASCompleter)
     assert completer.masks.conditions == ("mask",)
     assert completer.needs == frozenset()
+    assert completer.masks.settings == SamplerSettings(
+        steps=2, guidance=(2, 2), batch_guidance=False
+    )
     source, tracks, _ = video()
     assert len(complete_video(completer, source, tracks[:1])) == 3
+    with pytest.raises(ValueError, match="expected options of diffusion_vas"):
+        build_completer("diffusion_vas", model=str(tmp_path / "model"), step=3)
     with pytest.raises(ValueError, match="got 'int8'"):
         build_completer("diffusion_vas", model=str(tmp_path / "model"), dtype="int8")
     with pytest.raises(ValueError, match="expected a protocol of"):

@@ -200,6 +200,17 @@ def test_train_two_iterations_change_what_is_trained(
     assert {key for key in lines[-1] if key.startswith("loss_")} == losses
 
 
+def test_train_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
+    whole = state(train(tmp_path, "whole"))
+    train(tmp_path, "parts", "SOLVER.MAX_ITER", 1)
+    cfg = toy.toy_config(tmp_path / "data", tmp_path / "parts", *TINY)
+    trainer = AmodalTrainer(cfg)
+    trainer.resume_or_load(resume=True)
+    assert trainer.start_iter == 1
+    trainer.train()
+    assert changed(whole, state(trainer)) == set()
+
+
 def test_model_in_tests_returns_samples_of_every_frame() -> None:
     model = DiffusionVAS(
         model=ClipModel(build_pipeline(num_conditions=1), ("mask",), window=2, overlap=1),
