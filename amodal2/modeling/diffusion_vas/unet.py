@@ -98,6 +98,7 @@ class DiffusionVASUNet(UNetSpatioTemporalConditionModel):
         if zeros:
             convolution.weight.zero_()
         convolution.weight[:, : weight.shape[1]] = weight
+        assert convolution.bias is not None, "it was built with one"
         convolution.bias.copy_(bias)
         self.conv_in2 = convolution
         self.register_to_config(num_conditions=num_conditions)
@@ -188,7 +189,7 @@ class SingleTokenAttention:
 
     def __call__(
         self,
-        attn: nn.Module,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None = None,
         **others: Any,
