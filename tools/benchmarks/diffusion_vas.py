@@ -8,7 +8,7 @@ import torch
 
 from tools.benchmarks.registry import Case, Peer
 
-SIZE, FRAMES, STEPS = (64, 128), 25, 4
+SIZE, FRAMES, STEPS = (32, 64), 25, 4
 """Of the model of size "small", with random weights; the steps are fewer than in real use, where
 image encoder and VAE take a smaller share."""
 
@@ -42,7 +42,7 @@ def make_inputs(device: torch.device, samples: int) -> dict[str, Any]:
 
     torch.manual_seed(0)
     masks = torch.zeros(FRAMES, *SIZE)
-    masks[:, 16:48, 32:80] = 1
+    masks[:, 8:24, 16:40] = 1
     depth = torch.rand(FRAMES, *SIZE)
     pipeline = build_pipeline("small").to(device)
     for part in (pipeline.unet, pipeline.vae, pipeline.image_encoder):

@@ -72,11 +72,13 @@ def build_pipeline(architecture: str, num_conditions: int = 2) -> DiffusionVASPi
 
     sizes = preset(architecture)
     encoder = CLIPVisionConfig(**sizes["image_encoder"])
+    with torch.device("cpu"):  # it reads its tables, wherever the networks are built
+        scheduler = EulerDiscreteScheduler(**SCHEDULER)
     return DiffusionVASPipeline(
         vae=AutoencoderKLTemporalDecoder(**sizes["vae"]),
         image_encoder=CLIPVisionModelWithProjection(encoder),
         unet=DiffusionVASUNet(**sizes["unet"], num_conditions=num_conditions),
-        scheduler=EulerDiscreteScheduler(**SCHEDULER),
+        scheduler=scheduler,
         feature_extractor=CLIPImageProcessor(),
     )
 

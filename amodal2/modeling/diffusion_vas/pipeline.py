@@ -53,13 +53,22 @@ class DiffusionVASPipeline(StableVideoDiffusionPipeline):
         self.slice_attention(None)
 
     def slice_attention(self, size: int | None) -> None:
-        """Run the UNet's self attention in slices, for memory.
+        """Run the spatial self attention of the UNet in slices, for memory.
+
+        It is of use where the attention is not fused. Temporal attention stays whole: its matrices
+        are small and there is one per pixel.
 
         Args:
-            size: heads times batch entries at once; None computes all together.
+            size: heads of single frames at once; None computes all together.
         """
-        general = AttnProcessor2_0() if size is None else SlicedAttnProcessor(size)
-        self.unet.set_attn_processor(SingleTokenAttention(general))
+        whole = SingleTokenAttention(AttnProcessor2_0())
+        sliced = whole if size is None else SingleTokenAttention(SlicedAttnProcessor(size))
+        self.unet.set_attn_processor(
+            {
+                name: whole if ".temporal_transformer_blocks." in name else sliced
+                for name in self.unet.attn_processors
+            }
+        )
 
     @torch.no_grad()
     def __call__(
