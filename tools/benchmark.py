@@ -19,6 +19,9 @@ ratio below the floor that the project has set is named. ``completers`` complete
 objects with C2F-Seg, at once and by the official call pattern (one object at a time, everything
 anew in each of the K passes), with the same weights; milliseconds are for all objects. On a busy
 machine use one thread and --cpu-time.
+ratio below the floor that the project has set is named. ``diffusion`` runs the sampling of
+Diffusion-VAS against the calls of the official pipeline. On a busy machine use one thread and
+--cpu-time.
 
 Examples::
 
@@ -216,6 +219,9 @@ def run_eval(args: argparse.Namespace) -> int:
 def run_completers(args: argparse.Namespace) -> int:
     """Run the cases of the completers."""
     return run_cases(load_module("c2f_seg").completer_cases(), args, roofline=False)
+def run_diffusion(args: argparse.Namespace) -> int:
+    """Run the cases of Diffusion-VAS."""
+    return run_cases(load_module("diffusion_vas").diffusion_cases(), args, roofline=False)
 
 
 def run_cases(cases: list[Any], args: argparse.Namespace, *, roofline: bool) -> int:
@@ -307,6 +313,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     completers.add_argument("--op", nargs="*", choices=("c2f_seg",), help="default: all")
     completers.add_argument("--rounds", type=int, default=3, help="timings, median counts")
     for command in (ops, evaluation, completers):
+    diffusion = commands.add_parser("diffusion", help="Diffusion-VAS in the official calls")
+    diffusion.set_defaults(run=run_diffusion, op=None)
+    diffusion.add_argument("--rounds", type=int, default=3, help="timings, median counts")
+    for command in (ops, evaluation, diffusion):
         command.add_argument("--case", default="*", metavar="GLOB", help="names, e.g. 'fwd_*'")
         command.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32")
     inference = commands.add_parser("inference", help="A2VIS against another way to run it")
@@ -340,6 +350,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     for command in (ops, inference, train, memory, evaluation):
     for command in (ops, inference, evaluation, completers):
         threads = 1 if command is evaluation else torch.get_num_threads()
+    for command in (ops, inference, evaluation, diffusion):
+        threads = 1 if command in (evaluation, diffusion) else torch.get_num_threads()
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         command.add_argument("--threads", type=int, default=threads)
         command.add_argument(

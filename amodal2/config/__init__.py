@@ -11,6 +11,7 @@ from amodal2.config.a2vis import add_a2vis_config
 from amodal2.config.baselines import add_baselines_config
 from amodal2.config.c2f_seg import add_c2f_seg_config
 from amodal2.config.common import add_common_config
+from amodal2.config.diffusion_vas import add_diffusion_vas_config
 from amodal2.config.mask_classification import add_mask_classification_config
 from amodal2.config.mask_transfer import add_mask_transfer_config
 from amodal2.config.roi_heads import add_roi_heads_config
@@ -22,6 +23,7 @@ __all__ = [
     "add_baselines_config",
     "add_c2f_seg_config",
     "add_common_config",
+    "add_diffusion_vas_config",
     "add_mask_classification_config",
     "add_roi_heads_config",
     "add_mask_transfer_config",
@@ -44,6 +46,7 @@ def add_amodal2_config(cfg: CfgNode) -> None:
     add_mask_transfer_config(cfg)
     add_c2f_seg_config(cfg)
     add_savos_config(cfg)
+    add_diffusion_vas_config(cfg)
 
 
 def get_cfg() -> CfgNode:

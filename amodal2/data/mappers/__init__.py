@@ -7,6 +7,7 @@ from amodal2.data.mappers.image import ImageMapper
 from amodal2.data.mappers.object_clip import ObjectClipMapper, split_tracks
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
 from amodal2.data.mappers.object_track import ObjectTrackMapper
+from amodal2.data.mappers.object_video import ObjectVideoMapper, split_video_objects
 from amodal2.data.mappers.transfer_pairs import TransferPairMapper
 
 __all__ = [
@@ -21,4 +22,8 @@ __all__ = [
     "build_mapper",
     "split_objects",
     "split_tracks",
+    "ObjectVideoMapper",
+    "build_mapper",
+    "split_objects",
+    "split_video_objects",
 ]

@@ -1,0 +1,255 @@
+"""Mapper from one object of a video to a clip of whole frames, for Diffusion-VAS.
+
+Shapes: T frames of a clip, H W size of the model's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+
+from amodal2.data.lazy_frames import frames_to_tensor
+from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
+from amodal2.data.mappers.object_patch import OBJECT_KEY, enlarged_crop
+from amodal2.data.transforms import ClipGeometry, decode_masks, random_color_change
+from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
+from amodal2.structures.rle import RLE, rle_box
+from amodal2.utils.depth import layered_depth
+from amodal2.utils.frames import open_frames
+
+OCCLUDERS_KEY = "occluders"
+"""Key of a dataset dict: amodal masks of objects of other videos, to be pasted as occluders."""
+
+_CROP_FACTOR = 2.0  # of the MOVi protocol
+_CANDIDATES = 8  # occluders that each sample chooses from
+_MAX_DRAWS = 8  # starts that are tried until a clip shows the object
+_DEPTHS = ("order", "none")
+
+
+def split_video_objects(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Turn video dicts into one dict per object that is visible somewhere and has amodal masks.
+
+    Args:
+        dataset_dicts: dicts of :mod:`amodal2.data.datasets.video_amodal`.
+
+    Returns:
+        list[dict]: the same dicts with ``object``, the position among the annotations, and
+        ``occluders``, the amodal masks of a few other objects; masks are shared, not copied.
+    """
+    found = [
+        {**item, OBJECT_KEY: number}
+        for item in dataset_dicts
+        for number, track in enumerate(item.get("annotations", []))
+        if not track.get("iscrowd", 0) and any(track[VISIBLE_KEY]) and track.get(AMODAL_KEY)
+    ]
+    tubes = [item["annotations"][item[OBJECT_KEY]][AMODAL_KEY] for item in found]
+    for place, item in enumerate(found):
+        rng = np.random.default_rng(place)
+        chosen = rng.choice(len(tubes), min(_CANDIDATES, len(tubes)), replace=False)
+        item[OCCLUDERS_KEY] = [tubes[i] for i in chosen if i != place]
+    return found
+
+
+@AMODAL_MAPPER_REGISTRY.register()
+class ObjectVideoMapper:
+    """Shows one object through T successive frames; short videos repeat their last frame.
+
+    Masks and frames are resized to the model's input whatever their aspect ratio, from the whole
+    frame or, with ``crop``, from twice the amodal box of each frame. Official training has no
+    augmentation.
+    """
+
+    expand_dicts = staticmethod(split_video_objects)
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        is_train: bool,
+        num_frames: int,
+        size: tuple[int, int],
+        crop: bool = False,
+        depth: str = "order",
+        paste: int = 0,
+        visibility: float = 0.7,
+        flip: bool = False,
+        color_jitter: float = 0.0,
+    ) -> None:
+        """Store and check the settings.
+
+        Args:
+            is_train: draw the start of the clip and everything else that is random.
+            num_frames: T.
+            size: H and W in pixels.
+            crop: cut each frame out around the object.
+            depth: "order" makes layers of the dataset's ``depth_order``, "none" nothing.
+            paste: occluders that are pasted at most, for the pairs of stage 2; 0 for stage 1.
+            visibility: mean visible share below which no more are pasted.
+            flip: mirror half of the training clips.
+            color_jitter: strength of the colour change in [0, 1].
+
+        Raises:
+            ValueError: if there is no frame or the depth is none of the two.
+        """
+        if num_frames < 1 or depth not in _DEPTHS:
+            raise ValueError(
+                f"ObjectVideoMapper: expected at least 1 frame and depth of {_DEPTHS}, got "
+                f"{num_frames} and {depth!r}"
+            )
+        self.is_train = is_train
+        self.num_frames = num_frames
+        self.size = size
+        self.crop = crop
+        self.depth = depth
+        self.paste = paste
+        self.visibility = visibility
+        self.flip = flip
+        self.color_jitter = color_jitter
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
+        """Translate config keys into the arguments of ``__init__``."""
+        node, data = cfg.MODEL.DIFFUSION_VAS, cfg.INPUT.AMODAL
+        return {
+            "is_train": is_train,
+            "num_frames": data.CLIP_LEN * data.NUM_CLIPS,
+            "size": tuple(node.IMAGE_SIZE),
+            "crop": node.CROP,
+            "depth": node.DEPTH if "depth" in node.CONDITIONS else "none",
+            "paste": node.OCCLUDERS if is_train and node.CONDITIONS[0] == "content" else 0,
+            "visibility": node.VISIBILITY,
+            "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
+            "color_jitter": data.COLOR_JITTER,
+        }
+
+    def __call__(
+        self, dataset_dict: dict[str, Any], sample_seed: int | None = None
+    ) -> dict[str, Any]:
+        """Map one object.
+
+        Args:
+            dataset_dict: a dict of ``split_video_objects``; not changed.
+            sample_seed: seed of all random choices; None draws one, see ``sample_generator``.
+
+        Returns:
+            dict: "video_id", "height", "width" (original, pixels), "annotation_id", "frames" (uint8
+            RGB Tensor[T, 3, H, W]), "visible" and "amodal" (bool Tensor[T, H, W]), "depth" (float
+            Tensor[T, H, W] in [0, 1], larger is nearer; absent without ``depth_order``), and
+            "frame_indices" (list of T).
+        """
+        rng = sample_generator(sample_seed)
+        track = dataset_dict["annotations"][dataset_dict[OBJECT_KEY]]
+        indices = self._draw_frames(rng, track[VISIBLE_KEY])
+        flip = self.is_train and self.flip and bool(rng.random() < 0.5)
+        geometries = self._geometries(dataset_dict, track, indices, flip)
+        visible = _decode(track[VISIBLE_KEY], indices, geometries)
+        amodal = _decode(track[AMODAL_KEY], indices, geometries)
+        if self.paste:
+            visible = self._occlude(rng, dataset_dict[OCCLUDERS_KEY], visible, amodal)
+        source = (
+            dataset_dict["file_names"]
+            if "file_names" in dataset_dict
+            else dataset_dict["file_name"]
+        )
+        with open_frames(source) as opened:
+            raw = opened.read(indices)
+        frames = np.concatenate(
+            [g.apply_frames(frame[None]) for g, frame in zip(geometries, raw, strict=True)]
+        )
+        if self.is_train:
+            frames = random_color_change(rng, self.color_jitter).apply_frames(frames)
+        sample = {
+            **{key: dataset_dict[key] for key in ("video_id", "height", "width")},
+            "annotation_id": track["id"],
+            "frames": frames_to_tensor(frames),
+            "visible": torch.from_numpy(visible),
+            "amodal": torch.from_numpy(amodal),
+            "frame_indices": indices,
+        }
+        if self.depth == "order" and dataset_dict.get("depth_order") is not None:
+            sample["depth"] = torch.from_numpy(_layers(dataset_dict, indices, geometries))
+        return sample
+
+    def _draw_frames(self, rng: np.random.Generator, visible: Sequence[RLE | None]) -> list[int]:
+        """Choose T successive frames, in training with the object visible in one if that works."""
+        length = len(visible)
+        latest = max(0, length - self.num_frames)
+        for _ in range(_MAX_DRAWS):
+            start = int(rng.integers(latest + 1)) if self.is_train else 0
+            if any(visible[start : start + self.num_frames]):
+                break
+        return [min(start + t, length - 1) for t in range(self.num_frames)]
+
+    def _geometries(
+        self, item: dict[str, Any], track: dict[str, Any], indices: list[int], flip: bool
+    ) -> list[ClipGeometry]:
+        """Return what is done to each frame."""
+        source = item["height"], item["width"]
+        if not self.crop:
+            return [ClipGeometry((0, 0, *source), self.size, flip)] * len(indices)
+        boxes = {t: rle_box(rle) for t, rle in enumerate(track[AMODAL_KEY]) if rle}
+        nearest = [min(boxes, key=lambda seen, t=t: (abs(seen - t), seen)) for t in indices]  # type: ignore[misc]
+        crops = [enlarged_crop(boxes[t], _CROP_FACTOR, source) for t in nearest]
+        return [ClipGeometry(crop, self.size, flip) for crop in crops]
+
+    def _occlude(
+        self,
+        rng: np.random.Generator,
+        tubes: Sequence[Sequence[RLE | None]],
+        visible: np.ndarray,
+        amodal: np.ndarray,
+    ) -> np.ndarray:
+        """Paste other objects over this one until it is occluded enough (official rule)."""
+        visible = visible.copy()
+        for tube in rng.permutation(np.arange(len(tubes)))[: self.paste]:
+            if visible_share(visible, amodal) < self.visibility:
+                break
+            masks = tubes[tube]
+            size = next(tuple(rle["size"]) for rle in masks if rle)
+            geometry = ClipGeometry((0, 0, *size), self.size)
+            start = int(rng.integers(max(1, len(masks) - len(visible) + 1)))
+            chosen = [masks[min(start + t, len(masks) - 1)] for t in range(len(visible))]
+            visible &= ~decode_masks(chosen, geometry)
+        return visible
+
+
+def visible_share(visible: np.ndarray, amodal: np.ndarray) -> float:
+    """Return the mean IoU of visible and amodal masks over the frames with either.
+
+    Args:
+        visible (ndarray[T, H, W]): bool.
+        amodal (ndarray[T, H, W]): bool.
+
+    Returns:
+        float: in [0, 1]; 0 if all frames are empty.
+    """
+    union = (visible | amodal).sum((1, 2))
+    common = (visible & amodal).sum((1, 2))
+    seen = union > 0
+    return float((common[seen] / union[seen]).mean()) if seen.any() else 0.0
+
+
+def _decode(
+    tube: Sequence[RLE | None], indices: list[int], geometries: Sequence[ClipGeometry]
+) -> np.ndarray:
+    """Decode an object's masks, bool [T, H, W]."""
+    return np.concatenate(
+        [decode_masks([tube[t]], g) for t, g in zip(indices, geometries, strict=True)]
+    )
+
+
+def _layers(
+    item: dict[str, Any], indices: list[int], geometries: Sequence[ClipGeometry]
+) -> np.ndarray:
+    """Return the layered depth of the chosen frames, float32 [T, H, W]."""
+    tracks = {track["id"]: track for track in item["annotations"]}
+    frames = []
+    for t, geometry in zip(indices, geometries, strict=True):
+        order = [i for i in item["depth_order"][t] if i in tracks]
+        masks = decode_masks([tracks[i][VISIBLE_KEY][t] for i in order], geometry)
+        frames.append(layered_depth(masks, len(tracks)))
+    return np.stack(frames)

@@ -1,0 +1,261 @@
+"""Diffusion-VAS as a completer of given visible masks, with both stages.
+
+Letters: K samples, N objects, T frames, (h, w) size of the model's input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from amodal2.modeling.completion.base import (
+    COMPLETER_REGISTRY,
+    DEPTH,
+    FRAMES,
+    Completer,
+    Completion,
+    ObjectClip,
+)
+from amodal2.modeling.completion.crops import CropRule
+from amodal2.modeling.diffusion_vas.depth_anything import DepthAnything
+from amodal2.modeling.diffusion_vas.inference import (
+    CONTENT_CONDITIONS,
+    ClipInputs,
+    ClipModel,
+    check_conditions,
+    seeded,
+)
+from amodal2.modeling.diffusion_vas.loading import load_pipeline
+from amodal2.modeling.diffusion_vas.masks import amodal_masks, majority_vote, mask_probability
+from amodal2.modeling.diffusion_vas.settings import SamplerSettings
+from amodal2.utils.depth import DepthSource
+from amodal2.utils.logging import get_logger, warn_once
+
+if TYPE_CHECKING:
+    from amodal2.modeling.diffusion_vas.pipeline import StepCallback
+
+logger = get_logger(__name__)
+
+PROTOCOLS = ("frame", "object")
+DTYPES = ("", "float32", "float16", "bfloat16")
+MEMORY = ("halves", "slices", "offload")
+_WHOLE_FRAME = 1 << 20  # a margin beyond any frame
+_DEFAULT = {1: ("mask",), 2: ("mask", "depth"), 3: ("mask", "rgb", "depth")}
+
+
+class DiffusionVASCompleter(Completer):
+    """Draws K samples of an object's amodal masks and, with a second model, of its content.
+
+    Attributes:
+        on_step (StepCallback | None): called after every denoising step.
+    """
+
+    threshold = 0.5
+
+    def __init__(
+        self,
+        masks: ClipModel,
+        content: ClipModel | None = None,
+        *,
+        rule: CropRule | None = None,
+        seeds: Sequence[int] = (23,),
+        vote: bool = False,
+        depth_model: DepthSource | None = None,
+        given_depth: bool = False,
+        offload: bool = False,
+    ) -> None:
+        """Take the models.
+
+        Args:
+            masks: stage 1.
+            content: stage 2; None leaves it out.
+            rule: how objects are cut out; it must have a size. None takes the whole frame at 256 x
+                512.
+            seeds: K of them, one per sample.
+            vote: return the majority of the samples as the only one.
+            depth_model: estimates depth from the cut-out frames, as the official code does.
+            given_depth: ask for the depth of the video instead.
+            offload: keep on the accelerator only the network that is running.
+
+        Raises:
+            ValueError: if the rule has no size, or there is no seed.
+        """
+        self.rule = rule or crop_rule("frame", (256, 512))
+        if self.rule.size is None or not seeds:
+            raise ValueError(
+                "DiffusionVASCompleter: expected a rule with a size and at least one seed, got "
+                f"{self.rule} and {tuple(seeds)}"
+            )
+        self.masks, self.content, self.seeds, self.vote = masks, content, tuple(seeds), vote
+        self.depth_model, self.offload = depth_model, offload
+        self.window, self.overlap = masks.window, masks.overlap
+        self.on_step: StepCallback | None = None
+        wants_depth = "depth" in masks.conditions
+        shows_frames = "rgb" in masks.conditions or content is not None
+        needs = {FRAMES} if shows_frames or (wants_depth and depth_model is not None) else set()
+        self.needs = frozenset(needs | ({DEPTH} if wants_depth and given_depth else set()))
+        if wants_depth and depth_model is None and not given_depth:
+            warn_once(logger, "DiffusionVASCompleter: the model knows depth, and gets none")
+        self._placed: torch.device | None = None
+        self._depth: tuple[Tensor, Tensor] | None = None  # frames, and the depth made of them
+
+    def complete(self, clip: ObjectClip) -> Completion:
+        """Sample each object, see :class:`Completer`; masks are already above the threshold."""
+        self._place(clip.visible.device)
+        found, painted = [], []
+        for number in range(clip.visible.shape[0]):
+            inputs = ClipInputs(
+                visible=clip.visible[number],
+                frames=None if clip.frames is None else clip.frames[number],
+                depth=self._depth_of(clip, number),
+            )
+            generators = seeded(self.seeds)
+            videos = self.masks.run(inputs, generators, self.on_step)
+            samples = amodal_masks(mask_probability(videos), inputs.visible.cpu())
+            if self.vote:
+                samples, generators = majority_vote(samples)[None], generators[:1]
+            found.append(samples)
+            if self.content is not None:
+                painted.append(self._paint(inputs, samples, generators))
+        content = torch.stack(painted, 1) if painted else None
+        return Completion(torch.stack(found, 1).float(), content)
+
+    def _paint(
+        self, inputs: ClipInputs, samples: Tensor, generators: Sequence[torch.Generator]
+    ) -> Tensor:
+        """Run stage 2 on every sample of stage 1; it goes on drawing from the same generators."""
+        assert self.content is not None, "the caller has checked that there is a second stage"
+        videos = []
+        for amodal, generator in zip(samples, generators, strict=True):
+            given = replace(inputs, amodal=amodal.to(inputs.visible.device), depth=None)
+            videos.append(self.content.run(given, [generator], self.on_step))
+        return torch.cat(videos)
+
+    def _depth_of(self, clip: ObjectClip, number: int) -> Tensor | None:
+        """Return the depth of an object's cut-outs; all objects share it on whole frames."""
+        if self.depth_model is None or "depth" not in self.masks.conditions:
+            return None if clip.depth is None else clip.depth[number]
+        assert clip.frames is not None, "they are among the needs"
+        frames = clip.frames[number]
+        if self._depth is None or not torch.equal(self._depth[0], frames):
+            images = (frames * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+            maps = [self.depth_model(image, t) for t, image in enumerate(images)]
+            stacked = torch.stack([torch.from_numpy(depth) for depth in maps])
+            self._depth = frames, stacked.to(frames.device)
+        return self._depth[1]
+
+    def _place(self, device: torch.device) -> None:
+        """Move the networks to the device of the clip, once."""
+        if self._placed == device:
+            return
+        for model in (self.masks, self.content):
+            if model is None:
+                continue
+            if self.offload and device.type != "cpu":
+                model.pipeline.enable_model_cpu_offload(device=device)
+            else:
+                model.pipeline.to(device)
+        self._placed = device
+
+
+def crop_rule(protocol: str, size: tuple[int, int]) -> CropRule:
+    """Return the crop rule of an evaluation protocol.
+
+    Args:
+        protocol: "frame" shows the whole frame (SAIL-VOS, TAO-Amodal), "object" twice the box of
+            the object in each frame (MOVi).
+        size: h and w of the model's input.
+
+    Returns:
+        CropRule: for :class:`DiffusionVASCompleter`.
+
+    Raises:
+        ValueError: for another protocol.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"crop_rule: expected a protocol of {PROTOCOLS}, got {protocol!r}")
+    if protocol == "frame":
+        return CropRule(size=size, margin=_WHOLE_FRAME)
+    return CropRule(size=size, enlarge=2.0, follow="visible")
+
+
+@COMPLETER_REGISTRY.register()
+def diffusion_vas(
+    *,
+    model: str,
+    content: str = "",
+    conditions: Sequence[str] = (),
+    samples: int = 1,
+    seed: int = 23,
+    vote: bool = False,
+    depth: str = "none",
+    protocol: str = "frame",
+    size: tuple[int, int] = (256, 512),
+    window: int = 25,
+    overlap: int = 8,
+    regression: bool = False,
+    dtype: str = "",
+    memory: Sequence[str] = (),
+    **sampler: Any,
+) -> Completer:
+    """Load the official models, or ones of our own, as a completer.
+
+    Args:
+        model: folder in the official layout, or name on the hub, of stage 1.
+        content: the same of stage 2; "" leaves it out.
+        conditions: of stage 1, see ``inference.check_conditions``; () takes the usual ones for the
+            width of its input.
+        samples: K, with the seeds ``seed``, ``seed + 1``, ...
+        seed: of the first sample.
+        vote: return the majority of the samples.
+        depth: "none", "given" (by whoever reads the video) or weights of Depth Anything V2, see
+            ``DepthAnything.load``.
+        protocol: see :func:`crop_rule`.
+        size: h and w of the model's input.
+        window: frames that the model sees at once.
+        overlap: frames that windows share.
+        regression: one step without noise, for models that were trained so.
+        dtype: "float32", "float16" or "bfloat16"; "" is that of the weights.
+        memory: any of "halves" (of the guidance one after the other), "slices" (of the attention)
+            and "offload" (networks that do not run, to the CPU).
+        sampler: fields of ``SamplerSettings``, e.g. ``steps``; ``guidance`` may be one number.
+
+    Returns:
+        Completer: ready to use.
+
+    Raises:
+        MissingDependencyError: if diffusers, transformers or accelerate is absent or too old.
+        CheckpointError: if a model cannot be read.
+        ValueError: if an option is out of range.
+    """
+    if dtype not in DTYPES or samples < 1 or not set(memory) <= set(MEMORY):
+        raise ValueError(
+            f"diffusion_vas: expected a dtype of {DTYPES[1:]}, at least one sample and memory of "
+            f"{MEMORY}, got {dtype!r}, {samples} and {memory}"
+        )
+    if isinstance(sampler.get("guidance"), int | float):
+        sampler["guidance"] = (sampler["guidance"],) * 2
+    settings = SamplerSettings(batch_guidance="halves" not in memory, **sampler)
+
+    def load(source: str, names: Sequence[str]) -> ClipModel:
+        pipeline = load_pipeline(source, dtype=getattr(torch, dtype) if dtype else None)
+        chosen = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
+        check_conditions(chosen)
+        pipeline.slice_attention(1 if "slices" in memory else None)
+        one_step = regression and chosen != CONTENT_CONDITIONS
+        return ClipModel(pipeline, chosen, settings, window, overlap, one_step)
+
+    return DiffusionVASCompleter(
+        load(model, conditions),
+        load(content, CONTENT_CONDITIONS) if content else None,
+        rule=crop_rule(protocol, size),
+        seeds=range(seed, seed + samples),
+        vote=vote,
+        depth_model=None if depth in ("none", "given") else DepthAnything.load(depth),
+        given_depth=depth == "given",
+        offload="offload" in memory,
+    )

@@ -1,0 +1,147 @@
+"""Diffusion-VAS through the interface of all completers."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("diffusers", reason="needs the extra 'diffusion'")
+
+from amodal2.modeling.completion import CompletionSettings, build_completer, complete_video
+from amodal2.modeling.diffusion_vas.completer import DiffusionVASCompleter, crop_rule
+from amodal2.modeling.diffusion_vas.inference import ClipInputs, ClipModel, seeded
+from amodal2.modeling.diffusion_vas.masks import amodal_masks, mask_probability
+from amodal2.modeling.diffusion_vas.settings import SamplerSettings
+from amodal2.utils.depth import DepthSource
+from tests.modeling.completion.clips import ArraySource, decode_tube, hidden_block, make_track
+from tests.modeling.diffusion_vas.tiny import build_pipeline
+
+SETTINGS = SamplerSettings(steps=1)
+
+
+class Rows(DepthSource):
+    """Depth that grows downwards; counts how often it is asked."""
+
+    calls = 0
+
+    def __call__(self, frame: np.ndarray, index: int) -> np.ndarray:
+        self.calls += 1
+        return np.repeat(np.arange(frame.shape[0], dtype=np.float32)[:, None], frame.shape[1], 1)
+
+
+def video() -> tuple[ArraySource, list[Any], np.ndarray]:
+    """Return eight frames of 24 x 32 pixels and the tracks of a block and of the bar over it."""
+    _, visible, bar = hidden_block()
+    frames = np.random.default_rng(0).integers(0, 255, (8, 24, 32, 3), dtype=np.uint8)
+    return ArraySource(frames), [make_track(1, visible), make_track(2, bar)], visible
+
+
+def test_completer_whole_frame_is_the_pipeline_s_result() -> None:
+    pipeline = build_pipeline()
+    source, tracks, visible = video()
+    model = ClipModel(pipeline, ("mask", "depth"), SETTINGS, window=8, overlap=0)
+    depth = Rows()
+    completer = DiffusionVASCompleter(
+        model, rule=crop_rule("frame", (24, 32)), seeds=(23, 24), depth_model=depth
+    )
+    found = complete_video(completer, source, tracks, CompletionSettings(compose="raw"))
+    assert depth.calls == 8  # both objects share it
+    maps = torch.from_numpy(np.stack([Rows()(frame, 0) for frame in source.frames]))
+    clip = ClipInputs(torch.from_numpy(visible), depth=maps)
+    masks = amodal_masks(mask_probability(model.run(clip, seeded((23, 24)))), clip.visible)
+    assert len(found) == 2
+    for sample, expected in zip(found, masks, strict=True):
+        seen = [bool(mask.any()) for mask in visible]
+        first = seen.index(True)
+        tube = decode_tube(sample.tracks[0].amodal, (24, 32))
+        np.testing.assert_array_equal(tube[first:], expected[first:])
+
+
+def test_completer_content_vote_and_windows_run_on_crops() -> None:
+    source, tracks, _ = video()
+    masks = ClipModel(build_pipeline(num_conditions=1), ("mask",), SETTINGS, window=5, overlap=2)
+    content = ClipModel(build_pipeline(), ("content", "amodal"), SETTINGS, window=5, overlap=2)
+    completer = DiffusionVASCompleter(
+        masks, content, rule=crop_rule("object", (8, 12)), seeds=(1, 2, 3), vote=True
+    )
+    steps: list[tuple[int, int]] = []
+    completer.on_step = lambda step, total, latents: steps.append((step, total))
+    painted: list[tuple[int, int, tuple[int, ...]]] = []
+    (found,) = complete_video(
+        completer,
+        source,
+        tracks[:1],
+        on_content=lambda track, t, image, window: painted.append((track, t, image.shape)),
+    )
+    assert [t for _, t, _ in painted] == list(range(8))
+    assert all(shape == (8, 12, 3) for _, _, shape in painted)
+    assert steps == [(1, 1)] * 4  # two windows of both stages
+    assert found.tracks[0].amodal[5] is not None
+
+
+def test_completer_regression_needs_no_noise() -> None:
+    source, tracks, _ = video()
+    model = ClipModel(
+        build_pipeline(num_conditions=1), ("mask",), window=8, overlap=0, regression=True
+    )
+    results = []
+    for seed in (1, 2):
+        completer = DiffusionVASCompleter(model, rule=crop_rule("frame", (8, 12)), seeds=(seed,))
+        (found,) = complete_video(completer, source, tracks)
+        results.append(found.tracks[0].amodal)
+    assert results[0] == results[1]
+
+
+def test_build_completer_loads_a_folder(tmp_path: Path) -> None:
+    build_pipeline(num_conditions=1).save_pretrained(tmp_path / "model")
+    completer = build_completer(
+        "diffusion_vas",
+        model=str(tmp_path / "model"),
+        size=(8, 12),
+        steps=2,
+        samples=3,
+        guidance=2,
+        memory=("halves", "slices"),
+    )
+    assert isinstance(completer, DiffusionVASCompleter)
+    assert completer.masks.conditions == ("mask",)
+    assert completer.needs == frozenset()
+    assert completer.masks.settings == SamplerSettings(
+        steps=2, guidance=(2, 2), batch_guidance=False
+    )
+    source, tracks, _ = video()
+    assert len(complete_video(completer, source, tracks[:1])) == 3
+    with pytest.raises(ValueError, match="expected options of diffusion_vas"):
+        build_completer("diffusion_vas", model=str(tmp_path / "model"), step=3)
+    with pytest.raises(ValueError, match="got 'int8'"):
+        build_completer("diffusion_vas", model=str(tmp_path / "model"), dtype="int8")
+    with pytest.raises(ValueError, match="expected a protocol of"):
+        build_completer("diffusion_vas", model=str(tmp_path / "model"), protocol="tile")
+
+
+def test_memory_options_leave_the_result() -> None:
+    pipeline = build_pipeline()
+    inputs = [torch.linspace(-1, 1, 3 * 3 * 8 * 8).reshape(3, 3, 8, 8)] * 2
+    expected = pipeline(inputs, seeded((5,)), SamplerSettings(steps=2))
+    pipeline.slice_attention(1)
+    found = pipeline(
+        inputs, seeded((5,)), SamplerSettings(steps=2, batch_guidance=False, encode_chunk=1)
+    )
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v[:1], "expected 2 conditions, got 1"),
+        (lambda v: [v[0][..., :6], v[1][..., :6]], "divisible by 4"),
+        (lambda v: [v[0], v[1][:2]], "expected finite conditions"),
+        (lambda v: [v[0], v[1] * float("nan")], "with NaN or infinity"),
+    ],
+)
+def test_pipeline_conditions_that_do_not_fit_are_refused(change: Any, message: str) -> None:
+    videos = [torch.zeros(3, 3, 8, 8)] * 2
+    with pytest.raises(ValueError, match=message):
+        build_pipeline()(change(videos), seeded((1,)))
