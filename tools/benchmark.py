@@ -11,17 +11,14 @@ tools/benchmarks/call_pattern.py) or another config, each in a process of its ow
 training steps on made-up samples and gives the peak of the memory; ``memory`` finds that for a
 training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4 of
 shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` against the calls of
-the official YouTube-VIS script,
-``image_ap`` against pycocotools, hotcoco and, where installed, faster-coco-eval, ``tracking``
-(HOTA, CLEAR and identity metrics) against TrackEval where that is installed. Ours goes from parsed
-files to the scores with all checks of the predictions; every peer must give the same numbers, and a
-ratio below the floor that the project has set is named. ``completers`` completes 1, 16 and 64
+the official YouTube-VIS script, ``image_ap`` against pycocotools, hotcoco and, where installed,
+faster-coco-eval, ``tracking`` (HOTA, CLEAR and identity metrics) against TrackEval where that is
+installed. Ours goes from parsed files to the scores with all checks of the predictions; every peer
+must give the same numbers, and a ratio below the floor that the project has set is named. ``completers`` completes 1, 16 and 64
 objects with C2F-Seg, at once and by the official call pattern (one object at a time, everything
-anew in each of the K passes), with the same weights; milliseconds are for all objects. On a busy
-machine use one thread and --cpu-time.
-ratio below the floor that the project has set is named. ``diffusion`` runs the sampling of
-Diffusion-VAS against the calls of the official pipeline. On a busy machine use one thread and
---cpu-time.
+anew in each of the K passes), with the same weights; milliseconds are for all objects.
+``diffusion`` runs the sampling of Diffusion-VAS against the calls of the official pipeline. On a
+busy machine use one thread and --cpu-time.
 
 Examples::
 
@@ -219,6 +216,8 @@ def run_eval(args: argparse.Namespace) -> int:
 def run_completers(args: argparse.Namespace) -> int:
     """Run the cases of the completers."""
     return run_cases(load_module("c2f_seg").completer_cases(), args, roofline=False)
+
+
 def run_diffusion(args: argparse.Namespace) -> int:
     """Run the cases of Diffusion-VAS."""
     return run_cases(load_module("diffusion_vas").diffusion_cases(), args, roofline=False)
@@ -312,11 +311,10 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     completers.set_defaults(run=run_completers)
     completers.add_argument("--op", nargs="*", choices=("c2f_seg",), help="default: all")
     completers.add_argument("--rounds", type=int, default=3, help="timings, median counts")
-    for command in (ops, evaluation, completers):
     diffusion = commands.add_parser("diffusion", help="Diffusion-VAS in the official calls")
     diffusion.set_defaults(run=run_diffusion, op=None)
     diffusion.add_argument("--rounds", type=int, default=3, help="timings, median counts")
-    for command in (ops, evaluation, diffusion):
+    for command in (ops, evaluation, completers, diffusion):
         command.add_argument("--case", default="*", metavar="GLOB", help="names, e.g. 'fwd_*'")
         command.add_argument("--dtype", nargs="*", metavar="NAME", help="e.g. float32")
     inference = commands.add_parser("inference", help="A2VIS against another way to run it")
@@ -347,11 +345,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         command.add_argument(
             "--opts", nargs="*", default=[], metavar="KEY VALUE", help="config keys to change"
         )
-    for command in (ops, inference, train, memory, evaluation):
-    for command in (ops, inference, evaluation, completers):
-        threads = 1 if command is evaluation else torch.get_num_threads()
-    for command in (ops, inference, evaluation, diffusion):
-        threads = 1 if command in (evaluation, diffusion) else torch.get_num_threads()
+    alone = (evaluation, diffusion)
+    for command in (ops, inference, train, memory, evaluation, completers, diffusion):
+        threads = 1 if command in alone else torch.get_num_threads()
         command.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
         command.add_argument("--threads", type=int, default=threads)
         command.add_argument(

@@ -25,8 +25,8 @@ __all__ = [
     "add_common_config",
     "add_diffusion_vas_config",
     "add_mask_classification_config",
-    "add_roi_heads_config",
     "add_mask_transfer_config",
+    "add_roi_heads_config",
     "add_savos_config",
     "get_cfg",
 ]

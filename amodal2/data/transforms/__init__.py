@@ -19,8 +19,8 @@ __all__ = [
     "decode_masks",
     "first_visible_frames",
     "mask_boxes",
-    "random_camera_motion",
     "mask_noise",
+    "random_camera_motion",
     "random_color_change",
     "shortest_edge_size",
 ]
