@@ -55,6 +55,8 @@ class MaskVQ(nn.Module):
             batch; 0 never does.
     """
 
+    code_age: Tensor
+
     @configurable
     def __init__(
         self,
