@@ -3,10 +3,10 @@
 
 ``ops`` runs the cases of tools/benchmarks against their peers in the same process: medians of
 interleaved rounds, ratio = peer's time / ours (above 1: ours is faster), the memory that a call
-adds, and the share of the roofline, the time that a measured copy and matrix product would need
-for the case's bytes and flops over ours. A case whose result is not the peer's makes the exit
-status 1. ``inference`` runs A2VIS with the compiled ops and ``--against`` the references
-("reference"), the calls of the official code of Mask2Former and VITA ("official", see
+adds, and the share of the roofline, the time that a measured copy and matrix product would need for
+the case's bytes and flops over ours. A case whose result is not the peer's makes the exit status 1.
+``inference`` runs A2VIS with the compiled ops and ``--against`` the references ("reference"), the
+calls of the official code of Mask2Former and VITA ("official", see
 tools/benchmarks/call_pattern.py) or another config, each in a process of its own. ``train`` times
 training steps on made-up samples and gives the peak of the memory; ``memory`` finds that for a
 training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4 of
@@ -14,11 +14,11 @@ shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` aga
 the official YouTube-VIS script, ``image_ap`` against pycocotools, hotcoco and, where installed,
 faster-coco-eval, ``tracking`` (HOTA, CLEAR and identity metrics) against TrackEval where that is
 installed. Ours goes from parsed files to the scores with all checks of the predictions; every peer
-must give the same numbers, and a ratio below the floor that the project has set is named. ``completers`` completes 1, 16 and 64
-objects with C2F-Seg, at once and by the official call pattern (one object at a time, everything
-anew in each of the K passes), with the same weights; milliseconds are for all objects.
-``diffusion`` runs the sampling of Diffusion-VAS against the calls of the official pipeline. On a
-busy machine use one thread and --cpu-time.
+must give the same numbers, and a ratio below the floor that the project has set is named.
+``completers`` completes 1, 16 and 64 objects with C2F-Seg, at once and by the official call pattern
+(one object at a time, everything anew in each of the K passes), with the same weights; milliseconds
+are for all objects. ``diffusion`` runs the sampling of Diffusion-VAS against the calls of the
+official pipeline. On a busy machine use one thread and --cpu-time.
 
 Examples::
 
