@@ -45,7 +45,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help="visible frame detector and vita_module that all rows start from",
     )
     for name, meaning in {
-        "iterations": "of a row, two samples of six frames each",
+        "iterations": "of a row, 15 frames each",
         "detector_iterations": "of the amodal detector, on from the visible one",
         "size": "shorter edge of the network's input in pixels",
         "train_videos": "the first so many of the training set",
@@ -75,7 +75,7 @@ def describe(plan: Plan) -> list[str]:
         f"videos, input {plan.size} pixels high. Frame detectors are fixed: the visible one and "
         f"the `vita_module` that training starts from are those of `{plan.weights}`, the amodal "
         f"one went on from it for {plan.detector_iterations} iterations of 8 frames on amodal "
-        f"masks. Each row then trained {plan.iterations} iterations of 12 frames (or as many "
+        f"masks. Each row then trained {plan.iterations} iterations of 15 frames (or as many "
         "frames), without flips. "
         f"HOTA, DetA, IDF1 and switches count tracks from score {plan.score}. Mean ± half the "
         "range over the seeds; frames/s are of processor time on one core, detector included."

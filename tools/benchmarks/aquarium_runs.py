@@ -41,7 +41,7 @@ class Plan:
 
     Args:
         out: folder of everything that is written.
-        iterations: of a row with six frames per sample.
+        iterations: of a row with 15 frames per iteration.
         detector_iterations: of the amodal detector, which starts from the visible one.
         size: shorter edge of the network's input in pixels.
         train_videos: the first so many of the training set.
@@ -211,7 +211,10 @@ def run_variant(plan: Plan, variant: Variant, seed: int) -> None:
     folder = plan.out / "runs" / f"{variant.name}_seed{seed}"
     cfg = make_config(variant.config, options, folder)
     start_run(cfg)
-    trainer = AmodalTrainer(cfg)
+    training = cfg.clone()
+    training.defrost()
+    training.DATASETS.TEST = ()
+    trainer = AmodalTrainer(training)
     trainer.resume_or_load(resume=True)
     fill_detector_cache(cfg, trainer.checkpointer.model, is_train=True)
     begin, first = time.process_time(), trainer.start_iter
