@@ -3,8 +3,8 @@
 
 Official files of Mask2Former, MinVIS, VITA, GenVIS, AISFormer, BCNet, ORCNN, VRSP and backbones
 (torchvision, Swin) are taken as they were published and recognised by content; training and demo
-take them in MODEL.WEIGHTS as they are, too. Every rename and everything that is left out is printed,
-in full with --report.
+take them in MODEL.WEIGHTS as they are, too. Every rename and everything that is left out is
+printed, in full with --report.
 
 With --config-file the weights must fit that model exactly; --partial writes what fits instead.
 Floating-point tensors are stored in half precision (--fp32: as they are); the header names what was
