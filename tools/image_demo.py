@@ -233,8 +233,8 @@ def make_detector(args: argparse.Namespace) -> tuple[Detector, dict[int, str]]:
     architecture = cfg.MODEL.META_ARCHITECTURE
     if cfg.INPUT.AMODAL.MAPPER == "ClipMapper" and not architecture.startswith("GeneralizedRCNN"):
         raise ValueError(
-            f"image_demo: expected a config of a detector of images, such as GeneralizedRCNNAmodal, "
-            f"got {architecture}, which works on videos"
+            "image_demo: expected a config of a detector of images, such as "
+            f"GeneralizedRCNNAmodal, got {architecture}, which works on videos"
         )
     # The threshold of the command line decides, also where it is below the config's.
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = min(cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, args.score)
