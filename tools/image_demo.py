@@ -230,6 +230,12 @@ def make_detector(args: argparse.Namespace) -> tuple[Detector, dict[int, str]]:
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    if cfg.INPUT.AMODAL.MAPPER == "ClipMapper" and not architecture.startswith("GeneralizedRCNN"):
+        raise ValueError(
+            "image_demo: expected a config of a detector of images, such as "
+            f"GeneralizedRCNNAmodal, got {architecture}, which works on videos"
+        )
     # The threshold of the command line decides, also where it is below the config's.
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = min(cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST, args.score)
     if not cfg.MODEL.WEIGHTS:

@@ -57,6 +57,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     # Image mapper: objects with fewer visible pixels (after augmentation) are dropped; 0 keeps
     # fully hidden objects.
     cfg.INPUT.AMODAL.MIN_VISIBLE_AREA = 0
+    # Image mapper: box that detectors learn, "amodal", or "visible", which drops fully hidden
+    # objects.
+    cfg.INPUT.AMODAL.BOX = "amodal"
     # Image mapper: "all_neighbours" (AISFormer, BCNet: every overlapping object, nearer or not),
     # "front_only" (needs the annotations' order) or "precomputed" (occluder_segm of the file).
     cfg.INPUT.AMODAL.OCCLUDER = "all_neighbours"

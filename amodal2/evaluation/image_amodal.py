@@ -135,7 +135,7 @@ def instances_to_records(instances: Instances, image_id: int) -> list[Record]:
         list[dict]: N records whose ``category_id`` is the contiguous class index.
 
     Raises:
-        ValueError: if there are neither amodal nor visible masks.
+        ValueError: if there are neither amodal nor visible masks, or masks inside boxes only.
     """
     amodal = next(
         (n for n in (fields.PRED_AMODAL_MASKS, fields.PRED_MASKS) if instances.has(n)), None
@@ -169,4 +169,10 @@ def instances_to_records(instances: Instances, image_id: int) -> list[Record]:
 
 def _to_bool(masks: Any) -> np.ndarray:
     values = masks.cpu().numpy()
+    if values.ndim != 3:
+        raise ValueError(
+            "instances_to_records: expected masks [N, H, W] of the whole image, got shape "
+            f"{values.shape}; GeneralizedRCNNAmodal pastes every kind of mask, GeneralizedRCNN "
+            "the amodal ones only"
+        )
     return values if values.dtype == bool else values > 0.5

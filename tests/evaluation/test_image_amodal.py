@@ -130,3 +130,10 @@ def test_instances_to_records_without_masks_raises():
     found.remove("pred_masks")
     with pytest.raises(ValueError, match=r"pred_visible_masks, got .*'scores'\] in image 7"):
         instances_to_records(found, 7)
+
+
+def test_instances_to_records_masks_inside_boxes_name_the_remedy():
+    found = objects(0)
+    found.pred_amodal_masks = torch.zeros(1, 1, 28, 28)
+    with pytest.raises(ValueError, match=r"\(1, 1, 28, 28\); GeneralizedRCNNAmodal pastes"):
+        instances_to_records(found, 7)

@@ -210,3 +210,13 @@ def test_image_demo_runs_a_detector_with_and_without_augmentation(tmp_path):
         assert len(found) > 0
         assert {"amodal_segm", "visible_segm", "occluder_segm", "bbox"} <= found[0].keys()
         assert found[0]["score"] == max(record["score"] for record in found)
+
+
+def test_image_demo_refuses_models_of_videos(tmp_path, capsys):
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    (tmp_path / "c.yaml").write_text("MODEL:\n  META_ARCHITECTURE: A2VIS\nVERSION: 2\n")
+    common = ["--config-file", tmp_path / "c.yaml", "--input", tmp_path / "a.png"]
+    tool = load_script("tools/image_demo.py")
+    with restored_loggers():
+        assert tool.main([str(part) for part in (*common, "--output", tmp_path / "out")]) == 1
+    assert "got A2VIS, which works on videos" in capsys.readouterr().err

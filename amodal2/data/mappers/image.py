@@ -29,6 +29,7 @@ from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 from amodal2.structures.rle import RLE
 
 _FORMATS = ("BGR", "RGB")
+_BOXES = {"amodal": fields.GT_AMODAL_BOXES, "visible": fields.GT_VISIBLE_BOXES}
 
 
 @AMODAL_MAPPER_REGISTRY.register()
@@ -55,6 +56,7 @@ class ImageMapper:
         color_jitter: float = 0.0,
         test_size: tuple[int, int] = (0, 0),
         test_objects: bool = False,
+        box: str = "amodal",
     ) -> None:
         """Store and check the settings.
 
@@ -69,10 +71,14 @@ class ImageMapper:
             test_size: shorter edge and limit of the longer edge of test images in pixels, 0 for the
                 original.
             test_objects: give test images their annotated objects, too.
+            box: what ``gt_boxes`` are, "amodal" or "visible"; objects without a pixel in it are
+                dropped.
 
         Raises:
-            ValueError: if the format is none of the two.
+            ValueError: if format or box is none of the two.
         """
+        if box not in _BOXES:
+            raise ValueError(f"ImageMapper: expected a box of {sorted(_BOXES)}, got {box!r}")
         if image_format not in _FORMATS:
             raise ValueError(f"ImageMapper: expected a format of {_FORMATS}, got {image_format!r}")
         self.is_train = is_train
@@ -83,6 +89,7 @@ class ImageMapper:
         self.color_jitter = color_jitter
         self.test_size = test_size
         self.test_objects = test_objects
+        self.box = box
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -98,7 +105,10 @@ class ImageMapper:
             settings["occluder"] = node.OCCLUDER
             settings["min_visible_area"] = node.MIN_VISIBLE_AREA
             settings["color_jitter"] = node.COLOR_JITTER
-            settings["test_objects"] = cfg.MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES
+            settings["box"] = node.BOX
+        detector = cfg.MODEL.get("AMODAL_RCNN")
+        if detector is not None:
+            settings["test_objects"] = detector.INFERENCE_WITH_GT_BOXES
         return settings
 
     def __call__(
@@ -116,8 +126,9 @@ class ImageMapper:
             W]) and, in training or with ``test_objects``, "instances" with ``gt_classes`` and, for
             every kind of mask that all objects have, ``gt_visible_masks``, ``gt_amodal_masks``,
             ``gt_occluder_masks`` (bool Tensor[N, H, W]), ``gt_visible_boxes`` and
-            ``gt_amodal_boxes``. For Detectron2's own heads ``gt_boxes`` are the amodal boxes and
-            ``gt_masks`` (BitMasks) the amodal masks.
+            ``gt_amodal_boxes``. For Detectron2's own heads ``gt_boxes`` are the amodal boxes
+            (or those that ``box`` names; without amodal masks the visible ones) and ``gt_masks``
+            (BitMasks) the amodal masks.
 
         Raises:
             AnnotationError: if the image has another size than the dataset dict says.
@@ -170,12 +181,15 @@ class ImageMapper:
         objects = [record for record in annotations if not record.get("iscrowd", 0)]
         instances = build_instances(objects, self._find_occluders(objects, size), geometry)
         kept = torch.ones(len(objects), dtype=torch.bool)
+        hidden_stay = self.box == "amodal" and instances.has(fields.GT_AMODAL_MASKS)
         for field, least in (
             (fields.GT_AMODAL_MASKS, 1),
-            (fields.GT_VISIBLE_MASKS, self.min_visible_area),
+            (fields.GT_VISIBLE_MASKS, max(self.min_visible_area, 0 if hidden_stay else 1)),
         ):
             if instances.has(field):
                 kept &= instances.get(field).sum(dim=(1, 2)) >= least
+        if instances.has(_BOXES[self.box]):
+            instances.set(fields.GT_BOXES, instances.get(_BOXES[self.box]).clone())
         return instances[kept]
 
     def _find_occluders(
@@ -245,3 +259,5 @@ def _set_boxes(instances: Instances) -> None:
     if instances.has(fields.GT_AMODAL_MASKS):
         instances.set(fields.GT_BOXES, instances.get(fields.GT_AMODAL_BOXES).clone())
         instances.set(fields.GT_MASKS, BitMasks(instances.get(fields.GT_AMODAL_MASKS)))
+    elif instances.has(fields.GT_VISIBLE_BOXES):
+        instances.set(fields.GT_BOXES, instances.get(fields.GT_VISIBLE_BOXES).clone())

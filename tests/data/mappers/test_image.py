@@ -149,7 +149,10 @@ def test_image_mapper_visible_only_annotations_have_no_amodal_fields(picture):
     for one in picture["annotations"]:
         del one["amodal_segm"]
     instances = make_mapper()(picture, 0)["instances"]
-    assert set(instances.get_fields()) == {"gt_classes", "gt_visible_masks", "gt_visible_boxes"}
+    visible = {"gt_visible_masks", "gt_visible_boxes"}
+    assert set(instances.get_fields()) == {"gt_classes", "gt_boxes"} | visible
+    assert torch.equal(instances.gt_boxes.tensor, instances.gt_visible_boxes.tensor)
+    assert len(instances) == 2  # the hidden object has no box
 
 
 def test_image_mapper_image_without_objects_has_empty_fields(picture):
@@ -220,3 +223,14 @@ def test_image_mapper_gives_true_boxes_to_tests_that_ask_for_them(picture):
     assert sample["image"].shape[1:] == (80, 120)
     assert sample["instances"].gt_boxes.tensor[0].tolist() == [40.0, 20.0, 80.0, 60.0]
     assert (sample["height"], sample["width"]) == SIZE
+
+
+def test_image_mapper_takes_the_boxes_that_the_config_names(picture):
+    cfg = get_cfg()
+    cfg.INPUT.AMODAL.MAPPER, cfg.INPUT.AMODAL.BOX = "ImageMapper", "visible"
+    instances = build_mapper(cfg, is_train=True)(picture, 0)["instances"]
+    assert len(instances) == 2  # the hidden object has no such box
+    assert torch.equal(instances.gt_boxes.tensor, instances.gt_visible_boxes.tensor)
+    assert instances.has("gt_masks")
+    with pytest.raises(ValueError, match=r"expected a box of .*, got 'both'"):
+        ImageMapper(is_train=True, geometry=None, box="both")

@@ -5,6 +5,7 @@ import torch
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_MASK_HEAD_REGISTRY
 
+from amodal2.checkpoint import translate_official
 from tests.conftest import golden_files
 from tests.modeling.roi_heads.tiny import tiny_config
 
@@ -25,8 +26,13 @@ def from_golden(golden, invisible_embed):
         "MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION": config["pooler_resolution"],
     }
     head = build("AISFormer", config["emb_dim"], *(x for pair in keys.items() for x in pair))
-    wanted = ("predictor_TR.", "subtract_model.")[: 1 if invisible_embed else 2]
-    state = {k: v for k, v in golden["state_dict"].items() if not k.startswith(wanted)}
+    place = "roi_heads.mask_head."
+    official = {f"{place}mask_head_model.{k}": v for k, v in golden["state_dict"].items()}
+    found = translate_official(official)
+    assert set(found.dropped) == {f"{place}predictor_TR.{kind}" for kind in ("weight", "bias")}
+    state = {name.removeprefix(place): value for name, value in found.state.items()}
+    if not invisible_embed:
+        state = {k: v for k, v in state.items() if not k.startswith("subtract_model.")}
     head.load_state_dict(state, strict=True)
     return head.eval()
 

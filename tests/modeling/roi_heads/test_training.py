@@ -45,6 +45,20 @@ def test_trainer_trains_every_head(tmp_path, head):
     assert {f"mask_head/{kind}_accuracy" for kind in HEADS[head]} <= metrics.keys()
 
 
+def test_trainer_trains_on_visible_masks_alone(tmp_path):
+    cfg = training_config(tmp_path, "MaskJointHead")
+    file = tmp_path / "gt.json"
+    content = json.loads(file.read_text())
+    for record in content["annotations"]:
+        del record["amodal_segm"]
+    file.write_text(json.dumps(content))
+    with restored_loggers():
+        AmodalTrainer(cfg).train()
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text().splitlines()[-1])
+    assert metrics["loss_amodal_mask"] == 0
+    assert metrics["loss_visible_mask"] > 0
+
+
 def test_trainer_evaluates_true_boxes(tmp_path):
     cfg = training_config(tmp_path, "AISFormer", "MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES", True)
     cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
