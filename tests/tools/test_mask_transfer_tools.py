@@ -99,6 +99,9 @@ def test_measure_tool_without_weights_exits_with_two(options, capsys):
     missing = ["--weights", "nowhere.pth", "--dataset", NAME]
     assert tool.main([*config, *missing, *keys]) == 2
     assert "measure_mask_transfer: " in capsys.readouterr().err
+    unknown = ["--weights", "nowhere.pth", "--dataset", "no_such_dataset"]
+    assert tool.main([*config, *unknown, *keys]) == 2
+    assert "no_such_dataset" in capsys.readouterr().err
 
 
 def test_bank_can_be_read_with_weights_only(bank):
