@@ -93,6 +93,19 @@ def test_measure_tool_gives_every_metric(options, bank, tmp_path, capsys):
     assert "mindelta" in capsys.readouterr().out
 
 
+def test_train_net_evaluates_with_the_bank(options, bank):
+    root, config, keys = options
+    tool = load_script("tools/train_net.py")
+    tested = ["DATASETS.TEST", f"('{NAME}',)", "MODEL.MASK_TRANSFER.BANK", str(bank)]
+    weights = ["MODEL.WEIGHTS", str(root / "out/model_final.pth"), "OUTPUT_DIR", str(root / "eval")]
+    with restored_loggers():
+        tool.main(tool.parse_arguments([*config, "--eval-only", *keys, *tested, *weights]))
+    folder = root / "eval/inference" / NAME
+    rows = json.loads((folder / "image_predictions.json").read_text())
+    assert {"amodal_segm", "visible_segm"} <= set(rows[0])
+    assert "amodal" in (folder / "image_report.json").read_text()
+
+
 def test_measure_tool_without_weights_exits_with_two(options, capsys):
     _, config, keys = options
     tool = load_script("tools/measure_mask_transfer.py")
