@@ -151,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging()
     try:
         build(args)
-    except (ValueError, OSError, CheckpointError, VideoError) as error:
+    except (ValueError, OSError, KeyError, CheckpointError, VideoError) as error:
         logger.error("build_reference_bank: %s", error)
         return 2
     return 0

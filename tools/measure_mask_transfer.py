@@ -21,13 +21,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import amodal2.modeling  # noqa: F401 isort: skip; registers the systems, imports Detectron2 silently
+import amodal2.modeling  # isort: skip; registers the systems, imports Detectron2 silently
 import numpy as np
 import torch
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 
+import amodal2.data.datasets  # noqa: F401 registers the data sets
 from amodal2.checkpoint import AmodalCheckpointer
 from amodal2.config import get_cfg
 from amodal2.data.mappers.transfer_pairs import TransferPairMapper
@@ -134,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
         report = measure(args)
-    except (ValueError, OSError, CheckpointError, VideoError) as error:
+    except (ValueError, OSError, KeyError, CheckpointError, VideoError) as error:
         print(f"measure_mask_transfer: {error}", file=sys.stderr)
         return 2
     for weights, row in report["weights"].items():

@@ -93,12 +93,28 @@ def test_measure_tool_gives_every_metric(options, bank, tmp_path, capsys):
     assert "mindelta" in capsys.readouterr().out
 
 
+def test_train_net_evaluates_with_the_bank(options, bank):
+    root, config, keys = options
+    tool = load_script("tools/train_net.py")
+    tested = ["DATASETS.TEST", f"('{NAME}',)", "MODEL.MASK_TRANSFER.BANK", str(bank)]
+    weights = ["MODEL.WEIGHTS", str(root / "out/model_final.pth"), "OUTPUT_DIR", str(root / "eval")]
+    with restored_loggers():
+        tool.main(tool.parse_arguments([*config, "--eval-only", *keys, *tested, *weights]))
+    folder = root / "eval/inference" / NAME
+    rows = json.loads((folder / "image_predictions.json").read_text())
+    assert {"amodal_segm", "visible_segm"} <= set(rows[0])
+    assert "amodal" in (folder / "image_report.json").read_text()
+
+
 def test_measure_tool_without_weights_exits_with_two(options, capsys):
     _, config, keys = options
     tool = load_script("tools/measure_mask_transfer.py")
     missing = ["--weights", "nowhere.pth", "--dataset", NAME]
     assert tool.main([*config, *missing, *keys]) == 2
     assert "measure_mask_transfer: " in capsys.readouterr().err
+    unknown = ["--weights", "nowhere.pth", "--dataset", "no_such_dataset"]
+    assert tool.main([*config, *unknown, *keys]) == 2
+    assert "no_such_dataset" in capsys.readouterr().err
 
 
 def test_bank_can_be_read_with_weights_only(bank):

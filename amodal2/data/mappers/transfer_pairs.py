@@ -5,6 +5,7 @@ Shapes: h w crop, H W image, N objects.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ class TransferPairMapper:
         references: list[Reference],
         tau_pos: float = 0.75,
         tau_neg: float = 0.55,
+        context: float = 1.0,
         flip: bool = False,
         image_format: str = "BGR",
     ) -> None:
@@ -58,6 +60,7 @@ class TransferPairMapper:
             references: complete objects; unused in tests.
             tau_pos: overlap from which a reference is positive.
             tau_neg: overlap up to which it is negative.
+            context: factor on the sides of a proposal's box in training; in tests the model crops.
             flip: mirror half of the training samples.
             image_format: "BGR" or "RGB".
 
@@ -73,6 +76,7 @@ class TransferPairMapper:
         self.is_train = is_train
         self.shapes = ReferenceShapes(references)
         self.tau_pos, self.tau_neg = tau_pos, tau_neg
+        self.context = context
         self.flip = flip
         self.image_format = image_format
 
@@ -87,6 +91,7 @@ class TransferPairMapper:
             "references": find_references(dicts, node.MIN_SIDE),
             "tau_pos": node.TAU_POS,
             "tau_neg": node.TAU_NEG,
+            "context": node.CONTEXT,
             "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
             "image_format": cfg.INPUT.FORMAT,
         }
@@ -124,7 +129,8 @@ class TransferPairMapper:
             )
         record = objects[int(rng.integers(len(objects)))]
         visible, amodal = decode_rle(record[VISIBLE_SEGM]), decode_rle(record[AMODAL_SEGM])
-        x0, y0, x1, y1 = _jittered(rng, tight_box(visible), (image.shape[0], image.shape[1]))
+        size = (image.shape[0], image.shape[1])
+        x0, y0, x1, y1 = _grown(_jittered(rng, tight_box(visible), size), self.context, size)
         box = np.array(tight_box(amodal), np.float32) - np.array([x0, y0, x0, y0], np.float32)
         mirrored = self.flip and bool(rng.random() < 0.5)
         if mirrored:
@@ -204,3 +210,17 @@ def _jittered(
     x1 = int(np.clip(round(box[2] + shifts[2] * width), x0 + _LEAST_SIDE, size[1]))
     y1 = int(np.clip(round(box[3] + shifts[3] * height), y0 + _LEAST_SIDE, size[0]))
     return x0, y0, x1, y1
+
+
+def _grown(
+    box: tuple[int, int, int, int], factor: float, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Enlarge a box about its centre, outwards to whole pixels, and cut it at the border."""
+    grow_x = (factor - 1) * (box[2] - box[0]) / 2
+    grow_y = (factor - 1) * (box[3] - box[1]) / 2
+    return (
+        max(0, math.floor(box[0] - grow_x)),
+        max(0, math.floor(box[1] - grow_y)),
+        min(size[1], math.ceil(box[2] + grow_x)),
+        min(size[0], math.ceil(box[3] + grow_y)),
+    )

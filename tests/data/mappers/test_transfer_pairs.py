@@ -79,6 +79,18 @@ def test_pairs_have_the_query_and_references_on_both_sides(picture, mapper):
     assert seen == {(20.0, 20.0), (36.0, 12.0), (20.0, 40.0), (20.0, 44.0)}
 
 
+def test_pairs_with_context_show_more_of_the_image(picture):
+    references = find_references([picture], 10)
+    plain = TransferPairMapper(is_train=True, references=references)
+    wide = TransferPairMapper(is_train=True, references=references, context=1.5)
+    one, other = plain(picture, 3), wide(picture, 3)
+    assert other["image"].shape[1] > one["image"].shape[1]
+    assert other["mask"].sum() >= one["mask"].sum()
+    (x0, y0, x1, y1), (u0, v0, u1, v1) = one["amodal_box"], other["amodal_box"]
+    assert (x1 - x0, y1 - y0) == (u1 - u0, v1 - v0)
+    assert u0 > x0
+
+
 def test_pairs_are_fixed_by_the_seed(picture, mapper):
     one, other = mapper(picture, 5), mapper(picture, 5)
     assert one["amodal_box"] == other["amodal_box"]

@@ -99,7 +99,7 @@ def test_label_picture_orders_clusters_and_names_who_hides_whom():
 
 
 def test_market_is_occluded_about_as_much_as_kins(tmp_path):
-    """KINS: 53.6 % of the objects are occluded, on average by 31.7 % (Qi et al., Sec. 3)."""
+    """About half of the objects of KINS are occluded, on average by a third."""
     target = write_image_split(replace(SPEC, width=160, height=120), tmp_path, "val", 40)
     found = measure_images(read_image_json(target).annotations)
     assert found.images == 40
