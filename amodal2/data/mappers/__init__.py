@@ -2,6 +2,7 @@
 
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
+from amodal2.data.mappers.eraser_patch import EraserPatchMapper
 from amodal2.data.mappers.image import ImageMapper
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
 from amodal2.data.mappers.object_track import ObjectTrackMapper
@@ -9,6 +10,7 @@ from amodal2.data.mappers.object_track import ObjectTrackMapper
 __all__ = [
     "AMODAL_MAPPER_REGISTRY",
     "ClipMapper",
+    "EraserPatchMapper",
     "ImageMapper",
     "ObjectPatchMapper",
     "ObjectTrackMapper",
