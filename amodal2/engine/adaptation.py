@@ -169,7 +169,7 @@ class VideoAdapter:
     ) -> list[dict[str, Any]]:
         """Cut every object's visible life into samples."""
         mapper = ObjectTrackMapper(is_train=True, num_frames=self._settings.clip_len)
-        records = [
+        records: list[dict[str, Any]] = [
             {
                 "id": track.id,
                 "segmentations": track.visible,

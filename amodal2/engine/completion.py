@@ -151,12 +151,12 @@ class TrackCompletion:
             parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
             if "model" in parameters:
                 values["model"] = _load(name, values, settings.device)
-        completer = build_completer(name, **values)
+        completer, model = build_completer(name, **values), values.get("model")
         if adaptation is None:
             return cls(completer, settings, flow)
-        if not isinstance(values.get("model"), SaVos):
+        if not isinstance(model, SaVos):
             raise ValueError(f"--adapt: expected the completer savos, got {name}")
-        return cls(completer, settings, flow, VideoAdapter(values["model"], adaptation))
+        return cls(completer, settings, flow, VideoAdapter(model, adaptation))
 
     def predict(
         self,
