@@ -22,7 +22,12 @@ from typing import Any
 from tqdm import tqdm
 
 from amodal2.data.datasets.video_amodal import load_video_amodal_json
-from amodal2.engine.completion import TrackCompletion
+from amodal2.engine.adaptation import AdaptationHistory, draw_histories
+from amodal2.engine.completion import (
+    TrackCompletion,
+    adaptation_settings,
+    add_adaptation_arguments,
+)
 from amodal2.evaluation.completion import evaluate_completions
 from amodal2.evaluation.completion_variants import VARIANTS
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
@@ -31,7 +36,7 @@ from amodal2.structures.track import Track
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
-from amodal2.utils.files import write_json
+from amodal2.utils.files import atomic_write, write_json
 from amodal2.utils.frames import open_frames
 from amodal2.utils.logging import get_logger, setup_logging
 
@@ -70,6 +75,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"of {','.join(VARIANTS)} (default: partly_hidden,savos_fishbowl_filtered)",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
+    add_adaptation_arguments(parser)
     return parser.parse_args(argv)
 
 
@@ -81,8 +87,15 @@ def complete(completion: TrackCompletion, video: dict[str, Any]) -> list[dict[st
         if not record["iscrowd"]
     ]
     stored = video.get("flow_file")
+    truth = {
+        record["id"]: record["amodal_segmentations"]
+        for record in video["annotations"]
+        if record["amodal_segmentations"] is not None
+    }
     with open_frames(video.get("file_names") or video["file_name"]) as source:
-        samples = completion.predict(source, tracks, flow=stored)
+        samples = completion.predict(
+            source, tracks, flow=stored, name=str(video["video_id"]), truth=truth
+        )
     return [
         {
             "gt_id": track.id,
@@ -95,18 +108,37 @@ def complete(completion: TrackCompletion, video: dict[str, Any]) -> list[dict[st
     ]
 
 
+def write_adaptation(histories: dict[str, AdaptationHistory], output: Path) -> None:
+    """Write what adaptation did to every video beside the predictions, and draw the mean."""
+    adapted = {name: one for name, one in histories.items() if one.loss}
+    write_json(
+        output.with_name(f"{output.stem}_adaptation.json"),
+        {name: vars(one) for name, one in adapted.items()},
+    )
+    if any(len(one.loss) > 1 for one in adapted.values()):
+        with atomic_write(output.with_name(f"{output.stem}_adaptation.svg")) as temporary:
+            temporary.write_text(draw_histories(adapted), encoding="utf-8")
+    seconds = sum(one.seconds for one in adapted.values())
+    steps = sum(len(one.loss) for one in adapted.values())
+    logger.info("adaptation: %d iterations and %.1f s on %d videos", steps, seconds, len(adapted))
+
+
 def main(argv: list[str] | None = None) -> int:
     """Complete and score; return the exit status."""
     args = parse_arguments(argv)
     setup_logging()
     try:
         settings = CompletionSettings(compose=args.compose, device=available_device(args.device))
-        completion = TrackCompletion.build(args.completer, args.option, settings, args.flow)
+        completion = TrackCompletion.build(
+            args.completer, args.option, settings, args.flow, adaptation_settings(args)
+        )
         videos = load_video_amodal_json(args.json, args.root or args.json.parent)
         records: list[dict[str, Any]] = []
         for video in tqdm(videos, unit=" videos"):
             records += complete(completion, video)
         write_json(args.output, records)
+        if completion.adapter is not None:
+            write_adaptation(completion.adapter.histories, args.output)
         report = evaluate_completions(
             read_video_json(args.json), records, protocols=args.protocols, file=args.output
         )

@@ -24,7 +24,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from amodal2.engine.completion import TrackCompletion
+from amodal2.engine.completion import (
+    TrackCompletion,
+    adaptation_settings,
+    add_adaptation_arguments,
+)
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.modeling.completion.video import COMPOSITIONS
 from amodal2.structures.track import VideoPrediction
@@ -89,6 +93,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--fps", type=float, default=25.0, help="frames per second of image folders (default: 25)"
     )
+    add_adaptation_arguments(parser)
     args = parser.parse_args(argv)
     args.save = frozenset(filter(None, args.save.split(",")))
     if not args.save <= PICTURES:
@@ -137,12 +142,14 @@ def main(argv: list[str] | None = None) -> int:
         compose=args.compose, threshold=args.threshold, device=available_device(args.device)
     )
     try:
-        completion = TrackCompletion.build(args.completer, args.option, settings, args.flow)
+        completion = TrackCompletion.build(
+            args.completer, args.option, settings, args.flow, adaptation_settings(args)
+        )
         video, masks = read_input(args)
         args.output.mkdir(parents=True, exist_ok=True)
         with video.open(args.fps) as source:
             with tqdm(desc="completing", total=source.length, unit=" frames") as bar:
-                samples = completion.predict(source, masks.tracks, bar.update)
+                samples = completion.predict(source, masks.tracks, bar.update, name=video.name)
             write_results(args, source, video, samples, masks.category_names)
     except (CheckpointError, VideoError, OSError, ValueError) as e:
         logger.error("%s", e)

@@ -29,7 +29,11 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from amodal2 import model_zoo
 from amodal2.config import get_cfg
 from amodal2.data.datasets import dataset_categories
-from amodal2.engine.completion import TrackCompletion
+from amodal2.engine.completion import (
+    TrackCompletion,
+    adaptation_settings,
+    add_adaptation_arguments,
+)
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
@@ -106,6 +110,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="SOURCE",
         help="optical flow for the completer, see tools/complete_masks.py (default: auto)",
     )
+    add_adaptation_arguments(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
     )
@@ -189,7 +194,9 @@ def make_completion(args: argparse.Namespace, cfg: CfgNode) -> TrackCompletion |
     if args.completer is None:
         return None
     settings = CompletionSettings(device=cfg.MODEL.DEVICE)
-    return TrackCompletion.build(args.completer, args.completer_option, settings, args.flow)
+    return TrackCompletion.build(
+        args.completer, args.completer_option, settings, args.flow, adaptation_settings(args)
+    )
 
 
 def show_bar(title: str, total: int | None) -> tqdm:

@@ -1,10 +1,10 @@
-"""Keys of SaVos and of the U-Net that it is compared with."""
+"""Keys of SaVos and of what it is compared with: a U-Net and PCNet-M."""
 
 from detectron2.config import CfgNode
 
 
 def add_savos_config(cfg: CfgNode) -> None:
-    """Add ``MODEL.SAVOS`` and ``MODEL.AMODAL_UNET`` keys.
+    """Add ``MODEL.SAVOS``, ``MODEL.AMODAL_UNET`` and ``MODEL.PCNET`` keys.
 
     Args:
         cfg: Detectron2's default configuration; changed in place.
@@ -51,3 +51,10 @@ def add_savos_config(cfg: CfgNode) -> None:
     node.ENLARGE = 2.0
     # As MODEL.SAVOS.COMPOSE.
     node.COMPOSE = "others"
+
+    cfg.MODEL.PCNET = CfgNode()
+    # w: the finest level has 16 w channels (deocclusion: 2). Patches have INPUT.AMODAL.PATCH_SIZE
+    # pixels, a multiple of 16.
+    cfg.MODEL.PCNET.WIDTH = 2
+    # As MODEL.SAVOS.COMPOSE; deocclusion itself leaves the prediction alone.
+    cfg.MODEL.PCNET.COMPOSE = "raw"

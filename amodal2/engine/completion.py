@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from torch import nn
 
 from amodal2.config import get_cfg
+from amodal2.engine.adaptation import AdaptationSettings, VideoAdapter
 from amodal2.model_zoo import load_model
 from amodal2.modeling.completion import (
     COMPLETER_REGISTRY,
@@ -18,11 +21,52 @@ from amodal2.modeling.completion import (
     build_completer,
     complete_video,
 )
-from amodal2.structures.track import Track, VideoPrediction
+from amodal2.modeling.savos import SaVos
+from amodal2.structures.track import MaskTube, Track, VideoPrediction
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.optical_flow import open_flow
 from amodal2.video.loaded_tracks import loaded_tracks
 from amodal2.video.tracks import Tracks
+
+
+def add_adaptation_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add ``--adapt`` and what belongs to it.
+
+    Args:
+        parser: of a tool.
+    """
+    parser.add_argument(
+        "--adapt",
+        action="store_true",
+        help="let the completer savos learn from the visible masks of each video first",
+    )
+    parser.add_argument(
+        "--adapt-iterations", type=int, default=100, metavar="N", help="at most (default: 100)"
+    )
+    parser.add_argument(
+        "--adapt-lr", type=float, default=1e-4, metavar="RATE", help="(default: 1e-4)"
+    )
+    parser.add_argument(
+        "--adapt-dir",
+        type=Path,
+        metavar="DIR",
+        help="keep the state of each video there, to go on after an interruption",
+    )
+
+
+def adaptation_settings(args: argparse.Namespace) -> AdaptationSettings | None:
+    """Translate the command line; None without ``--adapt``.
+
+    Args:
+        args: with what :func:`add_adaptation_arguments` adds.
+    """
+    if not args.adapt:
+        return None
+    return AdaptationSettings(
+        max_iterations=args.adapt_iterations,
+        learning_rate=args.adapt_lr,
+        state_dir=args.adapt_dir,
+    )
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, object]:
@@ -72,15 +116,22 @@ class TrackCompletion:
         completer (Completer): the method.
         settings (CompletionSettings): thresholds and composition.
         flow (str): source of the optical flow, see ``open_flow``.
+        adapter (VideoAdapter | None): adapts the completer's model to each video first.
     """
 
     completer: Completer
     settings: CompletionSettings
     flow: str = "auto"
+    adapter: VideoAdapter | None = None
 
     @classmethod
     def build(
-        cls, name: str, options: Sequence[str], settings: CompletionSettings, flow: str
+        cls,
+        name: str,
+        options: Sequence[str],
+        settings: CompletionSettings,
+        flow: str,
+        adaptation: AdaptationSettings | None = None,
     ) -> TrackCompletion:
         """Make a completer from the command line.
 
@@ -90,16 +141,22 @@ class TrackCompletion:
                 and ``weights``.
             settings: thresholds and composition.
             flow: source of the optical flow.
+            adaptation: adapt to each video; None does not.
 
         Raises:
-            ValueError: if a name or an option is unknown.
+            ValueError: if a name or an option is unknown, or the completer cannot adapt.
         """
         values = parse_options(options)
         if name in COMPLETER_REGISTRY:
             parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
             if "model" in parameters:
                 values["model"] = _load(name, values, settings.device)
-        return cls(build_completer(name, **values), settings, flow)
+        completer, model = build_completer(name, **values), values.get("model")
+        if adaptation is None:
+            return cls(completer, settings, flow)
+        if not isinstance(model, SaVos):
+            raise ValueError(f"--adapt: expected the completer savos, got {name}")
+        return cls(completer, settings, flow, VideoAdapter(model, adaptation))
 
     def predict(
         self,
@@ -108,6 +165,8 @@ class TrackCompletion:
         on_frame: Callable[[], object] | None = None,
         *,
         flow: str | None = None,
+        name: str = "video",
+        truth: Mapping[int, MaskTube] | None = None,
     ) -> list[VideoPrediction]:
         """Complete tracks, see ``complete_video``.
 
@@ -116,11 +175,15 @@ class TrackCompletion:
             tracks: with visible masks.
             on_frame: called after every frame.
             flow: source of this video's flow; None takes that of all videos.
+            name: of the video, for what adaptation keeps.
+            truth: amodal masks by track id, which adaptation measures itself by.
 
         Returns:
             list[VideoPrediction]: one per sample.
         """
         opened = open_flow(flow or self.flow, device=self.settings.device)
+        if self.adapter is not None:
+            self.adapter.adapt(name, source, tracks, opened, truth)
         return complete_video(
             self.completer, source, tracks, self.settings, flow=opened, on_frame=on_frame
         )

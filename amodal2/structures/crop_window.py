@@ -122,3 +122,19 @@ def steady_windows(
     filled = filled_windows(boxes)
     centres = np.maximum(np.minimum(centres, filled[:, :2] + half), filled[:, 2:] - half)
     return np.concatenate([centres - half, centres + half], axis=1)
+
+
+def square_windows(boxes: Windows) -> Windows:
+    """Return the squares of deocclusion around boxes.
+
+    Args:
+        boxes (ndarray[T, 4]): without NaN.
+
+    Returns:
+        ndarray[T, 4]: windows about the same centres whose side is the largest of sqrt(3 w h), 1.1
+        w and 1.1 h.
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    half = np.maximum(np.sqrt(3 * sides.prod(axis=1)), 1.1 * sides.max(axis=1))[:, None] / 2
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.concatenate([centres - half, centres + half], axis=1)

@@ -54,8 +54,8 @@ def test_main_modal_finds_no_hidden_part(dataset, tmp_path):
     assert scores(dataset, tmp_path)["occ"] == 0
 
 
-@pytest.mark.parametrize("kind", ["savos", "unet"])
-def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
+def make_options(tmp_path, kind):
+    """Write a small model's config and weights and return the options that name them."""
     name = {"savos": "SaVos", "unet": "AmodalUNet"}[kind]
     config = tmp_path / "small.yaml"
     config.write_text(
@@ -67,7 +67,28 @@ def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
     cfg.MODEL.DEVICE = "cpu"
     weights = tmp_path / "weights.pth"
     torch.save({"model": build_model(cfg).state_dict()}, weights)
-    options = ["--option", f"config={config}", "--option", f"weights={weights}"]
+    return ["--option", f"config={config}", "--option", f"weights={weights}"]
+
+
+def test_main_adapts_and_draws_how(dataset, tmp_path, capsys):
+    options = make_options(tmp_path, "savos")
+    more = ["--adapt", "--adapt-iterations", "2", "--adapt-dir", str(tmp_path / "states")]
+    assert run(dataset, tmp_path, "--completer", "savos", *options, *more) == 0
+    histories = json.loads((tmp_path / "out_adaptation.json").read_text())
+    assert [len(one["occluded_iou"]) for one in histories.values()] == [2, 2]
+    assert "IoU (%)" in (tmp_path / "out_adaptation.svg").read_text()
+    assert sorted(path.name for path in (tmp_path / "states").iterdir()) == ["1.pt", "2.pt"]
+    assert "adaptation: 4 iterations and" in capsys.readouterr().err
+
+
+def test_main_adapting_a_baseline_is_reported(dataset, tmp_path, capsys):
+    assert run(dataset, tmp_path, "--completer", "union", "--adapt") == 1
+    assert "--adapt: expected the completer savos, got union" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["savos", "unet"])
+def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
+    options = make_options(tmp_path, kind)
     assert run(dataset, tmp_path, "--completer", kind, *options) == 0
     assert np.isfinite(list(scores(dataset, tmp_path).values())).all()
 

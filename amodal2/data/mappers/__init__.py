@@ -3,6 +3,7 @@
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, build_mapper
 from amodal2.data.mappers.clip import ClipMapper
 from amodal2.data.mappers.copy_paste import CopyPasteMapper
+from amodal2.data.mappers.eraser_patch import EraserPatchMapper
 from amodal2.data.mappers.image import ImageMapper
 from amodal2.data.mappers.object_clip import ObjectClipMapper, split_tracks
 from amodal2.data.mappers.object_patch import ObjectPatchMapper, split_objects
@@ -14,6 +15,7 @@ __all__ = [
     "AMODAL_MAPPER_REGISTRY",
     "ClipMapper",
     "CopyPasteMapper",
+    "EraserPatchMapper",
     "ImageMapper",
     "ObjectClipMapper",
     "ObjectPatchMapper",

@@ -2,12 +2,13 @@
 
 ``base.py`` has the interface and the registry, ``crops.py`` cuts out and pastes back, ``video.py``
 runs whole videos in bounded memory, with ``frame_window.py`` for what is read, ``baselines.py`` has
-completers without training, ``unet.py`` the supervised image-level one. ``track_batch.py`` and
+completers without training, ``unet.py`` the supervised image-level one, ``pcnet.py`` the
+self-supervised one. ``track_batch.py`` and
 ``samples.py`` are for training and testing. Optical flow comes from
 :mod:`amodal2.utils.optical_flow`.
 """
 
-from amodal2.modeling.completion import baselines, unet
+from amodal2.modeling.completion import baselines, pcnet, unet
 from amodal2.modeling.completion.base import (
     COMPLETER_REGISTRY,
     Completer,
@@ -28,5 +29,6 @@ __all__ = [
     "baselines",
     "build_completer",
     "complete_video",
+    "pcnet",
     "unet",
 ]

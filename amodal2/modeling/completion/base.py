@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from fvcore.common.registry import Registry
 from torch import Tensor
@@ -34,7 +35,8 @@ class ObjectClip:
 
     Attributes:
         visible (Tensor[N, T, h, w]): bool, the visible masks.
-        others (Tensor[N, T, h, w]): bool, the union of the visible masks of all other objects.
+        others (Tensor[N, T, h, w]): bool, the union of the visible masks of all other objects, of
+            those in front for completers that know them (``in_front``).
         windows (Tensor[N, T, 4]): float (top, left, bottom, right), the region of the frame that
             the cut-out shows, in pixels.
         frames (Tensor[N, T, 3, h, w] | None): float RGB in [0, 1]; None if not asked for.
@@ -113,6 +115,18 @@ class Completer(ABC):
     window: int = 32
     overlap: int = 0
     threshold: float = 0.5
+
+    def in_front(self, masks: np.ndarray) -> np.ndarray | None:
+        """Tell which objects lie in front of which in one frame.
+
+        Args:
+            masks (ndarray[M, H, W]): bool, the visible masks of the objects that are seen in it.
+
+        Returns:
+            ndarray[M, M] | None: bool, entry (i, j) for j in front of i; None if all other objects
+            count, as here.
+        """
+        return None
 
     @abstractmethod
     def complete(self, clip: ObjectClip) -> Completion:

@@ -1,11 +1,10 @@
 """Completers without training: the visible mask, its convex hull, and the union over time.
 
-"convex" is the baseline of the SaVos and Diffusion-VAS papers.
+"convex" and "convex_r" are baselines of the SaVos and Diffusion-VAS papers.
 """
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from amodal2.modeling.completion.base import (
     ObjectClip,
 )
 from amodal2.modeling.completion.crops import CropRule, mean_motion
+from amodal2.modeling.completion.ordering import Order, all_in_front, convex_hull, hull_order
 from amodal2.ops import mask_warp
 
 
@@ -39,21 +39,20 @@ class ConvexCompleter(Completer):
         return Completion(torch.from_numpy(hulls).float()[None].to(clip.visible.device))
 
 
-def convex_hull(mask: np.ndarray) -> np.ndarray:
-    """Fill the convex hull of a mask's pixel centres.
+class RefinedConvexCompleter(Completer):
+    """Takes the convex hull where the object itself or something in front of it is seen.
 
-    Args:
-        mask (ndarray[H, W]): bool.
-
-    Returns:
-        ndarray[H, W]: bool, the pixels whose centre lies in the hull or on the way of its outline;
-        all pixels of the mask among them.
+    ConvexR of deocclusion; who is in front is read off the hulls, too.
     """
-    hull = mask.astype(np.uint8)
-    points = cv2.findNonZero(hull)
-    if points is not None:
-        cv2.fillConvexPoly(hull, cv2.convexHull(points), 1)
-    return hull.astype(bool)
+
+    def in_front(self, masks: np.ndarray) -> Order:
+        """Order the objects by their hulls, see :class:`Completer`."""
+        return all_in_front(hull_order(masks))
+
+    def complete(self, clip: ObjectClip) -> Completion:
+        """Return the hulls inside what is seen of object and occluders, see :class:`Completer`."""
+        hulls = ConvexCompleter().complete(clip).amodal > 0
+        return Completion((hulls & (clip.visible | clip.others)[None]).float())
 
 
 class UnionCompleter(Completer):
@@ -111,6 +110,12 @@ def modal() -> Completer:
 def convex() -> Completer:
     """Make a :class:`ConvexCompleter`."""
     return ConvexCompleter()
+
+
+@COMPLETER_REGISTRY.register()
+def convex_r() -> Completer:
+    """Make a :class:`RefinedConvexCompleter`."""
+    return RefinedConvexCompleter()
 
 
 @COMPLETER_REGISTRY.register()

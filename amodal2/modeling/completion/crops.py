@@ -22,10 +22,11 @@ from amodal2.structures.crop_window import (
     clip_window,
     enlarged_windows,
     filled_windows,
+    square_windows,
     steady_windows,
 )
 
-FOLLOWS = ("clip", "visible", "motion")
+FOLLOWS = ("clip", "visible", "motion", "square")
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ class CropRule:
         enlarge (float): factor on the visible boxes, at least 1.
         margin (int): further pixels on each side, only with "clip".
         follow (str): "clip" (one window for all frames), "visible" (the visible box of each frame,
-            interpolated where the object is hidden) or "motion" (windows of one size that move by
-            the mean flow of the visible pixels).
+            interpolated where the object is hidden), "motion" (windows of one size that move by the
+            mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
+            boxes, which ``enlarge`` does not change).
     """
 
     size: tuple[int, int] | None = None
@@ -92,6 +94,8 @@ def crop_windows(
         return np.tile(np.array(window, np.float64), (len(boxes), 1))
     if rule.follow == "visible":
         return enlarged_windows(filled_windows(boxes), rule.enlarge, size)
+    if rule.follow == "square":
+        return square_windows(filled_windows(boxes))
     assert motion is not None, '"motion" needs flow'
     assert areas is not None, '"motion" needs areas'
     return steady_windows(boxes, motion, areas, rule.enlarge, size)

@@ -185,11 +185,13 @@ class _Job:
         covered = np.zeros((window.length, *self.size), np.int16)
         for mask in masks.values():
             covered += mask
-        numbers = list(masks)
+        numbers, front = list(masks), self._fronts(masks)
         step = self.settings.objects_at_once if self.completer.rule.size else 1
         for first in range(0, len(numbers), step):
             chunk = numbers[first : first + step]
-            clips = [self._cut(window, masks[n], covered - masks[n] > 0) for n in chunk]
+            clips = [
+                self._cut(window, masks[n], front.get(n, covered - masks[n] > 0)) for n in chunk
+            ]
             clip = _stack(clips)
             with torch.inference_mode():
                 found = self.completer.complete(clip)
@@ -206,6 +208,20 @@ class _Job:
                     for t in keep:
                         at = t - window.start
                         self.on_content(self.tracks[number].id, t, painted[at], windows[at])
+
+    def _fronts(self, masks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """Return what lies in front of each object, if the completer has an opinion."""
+        fronts: dict[int, np.ndarray] = {}
+        for t in range(len(next(iter(masks.values()), ()))):
+            seen = [number for number, mask in masks.items() if mask[t].any()]
+            stack = np.stack([masks[number][t] for number in seen]) if seen else None
+            order = None if stack is None else self.completer.in_front(stack)
+            if stack is None or order is None:
+                continue
+            for row, number in enumerate(seen):
+                union = fronts.setdefault(number, np.zeros_like(masks[number]))
+                union[t] = stack[order[row]].any(axis=0)
+        return fronts
 
     def _decode(self, track: Track, frames: range) -> np.ndarray:
         masks = np.zeros((len(frames), *self.size), dtype=bool)

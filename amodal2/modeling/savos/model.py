@@ -110,15 +110,19 @@ class SaVos(SavosNetwork):
             ValueError: with LABELS amodal, if a sample has no amodal masks.
         """
         if self.training:
-            return self.losses(TrackBatch.collate(samples, self.device))
+            return self.losses(TrackBatch.collate(samples, self.device))[0]
         completer = SavosCompleter(self)
         return [complete_sample(completer, sample, self.compose, self.device) for sample in samples]
 
-    def losses(self, batch: TrackBatch) -> dict[str, Tensor]:
-        """Return the weighted losses of a batch.
+    def losses(self, batch: TrackBatch) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the weighted losses of a batch, and what it predicts.
 
         Args:
             batch: the tracks.
+
+        Returns:
+            tuple[dict[str, Tensor], Tensor[B, T, H, W]]: losses as :meth:`forward` names them, and
+            the merged masks of ``merge_for_losses``.
         """
         tracks = build_input(
             batch.frames, batch.visible, batch.forward_flow, batch.backward_flow, self.rule
@@ -138,7 +142,7 @@ class SaVos(SavosNetwork):
             losses["loss_photometric"] = photometric_loss(
                 self, tracks, forward, reverse, batch.counts
             )
-        return losses
+        return losses, merged
 
 
 class SavosCompleter(Completer):

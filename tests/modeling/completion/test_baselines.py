@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from amodal2.modeling.completion import CompletionSettings, build_completer, complete_video
-from amodal2.modeling.completion.baselines import convex_hull
+from amodal2.modeling.completion.ordering import convex_hull
 from tests.modeling.completion.clips import (
     ArraySource,
     KnownFlow,
@@ -63,3 +63,19 @@ def test_union_evidence_needs_an_occluder(inside, expected):
     visible[1, 8:16, 12:16] = False  # nothing lies over what is missing
     got = complete("union", visible, visible[::-1] * 0, inside_others=inside)
     assert got[1, 10, 14] == expected
+
+
+def test_convex_r_takes_the_hull_under_occluders_only():
+    """A bar lies over a block whose lower corner is missing; something behind fills that corner."""
+    block = rectangle(SIZE, 4, 4, 12, 12) & ~rectangle(SIZE, 12, 12, 4, 4)
+    bar = rectangle(SIZE, 0, 8, 24, 3)
+    behind = rectangle(SIZE, 12, 12, 6, 8) & ~block
+    visible, others = (block & ~bar)[None], bar[None]
+    source = ArraySource(np.zeros((1, *SIZE, 3), np.uint8))
+    tracks = [make_track(1, visible), make_track(2, others), make_track(3, behind[None])]
+    settings = CompletionSettings(compose="raw")
+    found = complete_video(build_completer("convex_r"), source, tracks, settings)[0]
+    got = decode_tube(found.tracks[0].amodal, SIZE)[0]
+    np.testing.assert_array_equal(got & bar, convex_hull(block & ~bar) & bar)
+    assert (got & ~bar <= visible[0] | behind).all()
+    np.testing.assert_array_equal(decode_tube(found.tracks[1].amodal, SIZE)[0], bar)

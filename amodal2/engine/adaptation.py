@@ -1,0 +1,286 @@
+"""Test-time adaptation of SaVos (Sec. 3.3): go on learning on the video that is to be completed.
+
+The paper gives the rule for stopping; optimiser, rate and number of iterations are ours. One
+iteration is one step on all objects of the video. Letters: B tracks, T frames, H W region.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from amodal2.data.mappers import ObjectTrackMapper
+from amodal2.evaluation.svg_chart import line_chart
+from amodal2.modeling.completion.track_batch import TrackBatch
+from amodal2.modeling.savos import SaVos
+from amodal2.structures.track import MaskTube, Track
+from amodal2.utils.files import atomic_write
+from amodal2.utils.frame_source import FrameSource
+from amodal2.utils.logging import get_logger
+from amodal2.utils.optical_flow import OpticalFlow
+
+_LEAST_FRAMES = 3  # the losses need a frame with neighbours on both sides
+
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class AdaptationSettings:
+    """How a model adapts.
+
+    Attributes:
+        max_iterations (int): steps at most.
+        learning_rate (float): of Adam, which starts anew for each video.
+        patience (int): steps over which the visible IoU must rise ...
+        least_gain (float): ... by this much; else the video is done (paper: 0.01 over 10).
+        clip_len (int): frames of a track that are learnt from at once; longer tracks are parted.
+        state_dir (Path | None): where the state of each video is kept, so that a run that was
+            stopped goes on there; None keeps none.
+    """
+
+    max_iterations: int = 100
+    learning_rate: float = 1e-4
+    patience: int = 10
+    least_gain: float = 0.01
+    clip_len: int = 40
+    state_dir: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: if one is out of range.
+        """
+        if min(self.max_iterations, self.patience) < 1 or self.clip_len < _LEAST_FRAMES:
+            raise ValueError(
+                "AdaptationSettings: expected max_iterations and patience >= 1 and clip_len >= "
+                f"{_LEAST_FRAMES}, got {self}"
+            )
+
+
+@dataclass
+class AdaptationHistory:
+    """What happened on one video; one entry per iteration, measured before its step.
+
+    Attributes:
+        loss (list[float]): the training loss.
+        visible_iou (list[float]): of prediction and visible mask outside other objects.
+        occluded_iou (list[float]): of the hidden parts, where the truth was given.
+        seconds (float): time that it took.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    visible_iou: list[float] = field(default_factory=list)
+    occluded_iou: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class VideoAdapter:
+    """Adapts a model to one video after the other, each time from the same weights."""
+
+    def __init__(self, model: SaVos, settings: AdaptationSettings) -> None:
+        """Remember the weights.
+
+        Args:
+            model: changed in place by :meth:`adapt`.
+            settings: how.
+        """
+        self._model, self._settings = model, settings
+        self._start = {key: value.clone() for key, value in model.state_dict().items()}
+        self.histories: dict[str, AdaptationHistory] = {}
+
+    def restore(self) -> None:
+        """Give the model the weights that it had at first, in evaluation mode."""
+        self._model.load_state_dict(self._start)
+        self._model.eval()
+
+    def adapt(
+        self,
+        name: str,
+        source: FrameSource,
+        tracks: Sequence[Track],
+        flow: OpticalFlow,
+        truth: Mapping[int, MaskTube] | None = None,
+    ) -> AdaptationHistory:
+        """Learn from the visible masks of a video; afterwards the model is in evaluation mode.
+
+        Args:
+            name: of the video, for files and messages.
+            source: the video.
+            tracks: its visible masks.
+            flow: gives the flow.
+            truth: amodal masks by track id, to measure and never to learn from.
+
+        Returns:
+            AdaptationHistory: empty if no object is visible for three frames.
+        """
+        self.restore()
+        items = self._items(source, tracks, flow, truth or {})
+        optimizer = torch.optim.Adam(self._model.parameters(), self._settings.learning_rate)
+        history, file = AdaptationHistory(), self._state_file(name)
+        done = not items
+        if file is not None and file.is_file():
+            state = torch.load(file, map_location=self._model.device, weights_only=True)
+            self._model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            history, done = AdaptationHistory(**state["history"]), state["done"]
+        self._model.train()
+        while not done:
+            begin = time.perf_counter()
+            self._step(items, optimizer, history)
+            history.seconds += time.perf_counter() - begin
+            done = self._is_done(history.visible_iou)
+            if file is not None and (done or len(history.loss) % self._settings.patience == 0):
+                self._save(file, optimizer, history, done)
+        self._model.eval()
+        self.histories[name] = history
+        if history.loss:
+            logger.info(
+                "%s: adapted in %d iterations and %.1f s, visible IoU %.3f to %.3f",
+                name,
+                len(history.loss),
+                history.seconds,
+                history.visible_iou[0],
+                history.visible_iou[-1],
+            )
+        return history
+
+    def _is_done(self, values: list[float]) -> bool:
+        patience = self._settings.patience
+        stalled = (
+            len(values) > patience
+            and values[-1] - values[-1 - patience] < self._settings.least_gain
+        )
+        return stalled or len(values) >= self._settings.max_iterations
+
+    def _items(
+        self,
+        source: FrameSource,
+        tracks: Sequence[Track],
+        flow: OpticalFlow,
+        truth: Mapping[int, MaskTube],
+    ) -> list[dict[str, Any]]:
+        """Cut every object's visible life into samples."""
+        mapper = ObjectTrackMapper(is_train=True, num_frames=self._settings.clip_len)
+        records: list[dict[str, Any]] = [
+            {
+                "id": track.id,
+                "segmentations": track.visible,
+                "amodal_segmentations": truth.get(track.id),
+            }
+            for track in tracks
+        ]
+        items = []
+        for record in records:
+            tube = record["segmentations"] or []
+            seen = [t for t, rle in enumerate(tube) if rle is not None]
+            if not seen:
+                continue
+            life = np.arange(seen[0], seen[-1] + 1)
+            for part in np.array_split(life, -(-len(life) // self._settings.clip_len)):
+                if len(part) >= _LEAST_FRAMES and any(tube[t] for t in part):
+                    indices = part.tolist()
+                    items.append(mapper.cut(source, records, record, indices, flow, len(tube)))
+        return items
+
+    def _step(
+        self,
+        items: list[dict[str, Any]],
+        optimizer: torch.optim.Optimizer,
+        history: AdaptationHistory,
+    ) -> None:
+        """Sum the gradients of all objects and go one step."""
+        optimizer.zero_grad(set_to_none=True)
+        loss, visible, occluded = 0.0, [], []
+        for item in items:
+            batch = TrackBatch.collate([item], self._model.device)
+            losses, merged = self._model.losses(batch)
+            total = torch.stack(list(losses.values())).sum() / len(items)
+            total.backward()
+            loss += total.item()
+            seen, hidden = inner_ious(batch, merged.detach())
+            visible += seen
+            occluded += hidden
+        optimizer.step()
+        history.loss.append(loss)
+        history.visible_iou.append(float(np.mean(visible)))
+        if occluded:
+            history.occluded_iou.append(float(np.mean(occluded)))
+
+    def _state_file(self, name: str) -> Path | None:
+        folder = self._settings.state_dir
+        return None if folder is None else folder / f"{name}.pt"
+
+    def _save(
+        self, file: Path, optimizer: torch.optim.Optimizer, history: AdaptationHistory, done: bool
+    ) -> None:
+        with atomic_write(file) as temporary:
+            state = {
+                "model": self._model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "history": dict(vars(history)),
+                "done": done,
+            }
+            torch.save(state, temporary)
+
+
+def inner_ious(batch: TrackBatch, merged: Tensor) -> tuple[list[float], list[float]]:
+    """Measure predictions in the frames that have a neighbour on both sides.
+
+    Args:
+        batch: the tracks.
+        merged (Tensor[B, T, H, W]): of ``merge_for_losses``: entry t is of frame t + 1.
+
+    Returns:
+        tuple: IoU with the visible mask outside other objects, per frame; and, if the batch has
+        amodal masks, IoU of the hidden parts per frame that has one, with the prediction taken
+        inside other objects.
+    """
+    predicted = merged[:, :-2] > 0.5
+    visible, others = batch.visible[:, 1:-1] > 0, batch.others[:, 1:-1] > 0
+    seen = _ious(predicted & ~others, visible & ~others).flatten().tolist()
+    if batch.amodal is None:
+        return seen, []
+    hidden = (batch.amodal[:, 1:-1] > 0) & ~visible
+    ious = _ious(predicted & others & ~visible, hidden)
+    return seen, ious[hidden.flatten(2).any(2)].tolist()
+
+
+def _ious(first: Tensor, second: Tensor) -> Tensor:
+    both = (first & second).sum(dim=(2, 3))
+    return (both + 1e-6) / ((first | second).sum(dim=(2, 3)) + 1e-6)
+
+
+def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
+    """Draw the mean IoU over the videos against the iterations (Fig. 5 of the paper).
+
+    Args:
+        histories: of at least one video with two iterations; a video that is done keeps its last
+            value.
+
+    Returns:
+        str: an ``svg`` element.
+    """
+    length = max(len(one.loss) for one in histories.values())
+    series: dict[str, list[float | None]] = {}
+    for name in ("visible", "occluded"):
+        curves = [getattr(one, f"{name}_iou") for one in histories.values()]
+        padded = [curve + [curve[-1]] * (length - len(curve)) for curve in curves if curve]
+        if padded:
+            series[f"{name} IoU"] = (100 * np.mean(padded, axis=0)).tolist()
+    ticks = {float(step): str(step) for step in range(0, length, max(1, length // 5))}
+    return line_chart(
+        "test-time adaptation",
+        series,
+        list(range(length)),
+        x_label="iteration",
+        y_label="IoU (%)",
+        ticks=ticks,
+    )
