@@ -44,6 +44,8 @@ SMOOTHING = 0.1
 """Label smoothing of the codes' cross entropy."""
 TRAINING_TOP_K = 5
 """Codes from which the coarse mask of a training step is drawn."""
+CPU_PIXELS = 2**17
+"""Of the patches that a CPU completes at once; more would leave its caches."""
 PROBABILITIES = ("refined", "sum")
 
 
@@ -272,13 +274,21 @@ class C2FSeg(nn.Module):
         self._check(images, visible, frames)
         if not len(images):
             return visible.float()
+        choice: CodeChoice = (
+            GreedyChoice() if self.options.deterministic else RandomChoice(generator)
+        )
+        at_once = len(images)
+        if images.device.type == "cpu" and frames == 1:
+            at_once = max(1, CPU_PIXELS // self.patch_size**2)
+        pairs = zip(images.split(at_once), visible.split(at_once), strict=True)
+        return torch.cat([self._complete(*pair, frames, choice) for pair in pairs])
+
+    def _complete(self, images: Tensor, visible: Tensor, frames: int, choice: CodeChoice) -> Tensor:
+        """Complete what runs at once; see :meth:`complete`."""
         window = self.model.window or 1
         length = -(-frames // window) * window
         images, visible = (pad_clips(x, frames, length) for x in (images, visible))
         features = self.extract(images)
-        choice: CodeChoice = (
-            GreedyChoice() if self.options.deterministic else RandomChoice(generator)
-        )
         source = self.g_model.indices(visible)
         condition = self.model.condition(features[-1], source)
         codes = decode_codes(
