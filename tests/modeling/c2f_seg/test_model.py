@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from amodal2.config import get_cfg
+from amodal2.data.datasets import register_amodal_coco_instances
 from amodal2.data.mappers import ObjectPatchMapper, split_objects
 from amodal2.engine import AmodalTrainer
 from amodal2.modeling.c2f_seg.model import DecodeOptions
@@ -129,6 +133,28 @@ def test_trains_two_iterations(kind, tmp_path):
     after = dict(trainer.model.named_parameters())
     assert all(torch.equal(after[n], v) for n, v in before.items() if n.startswith("g_model."))
     assert any(not torch.equal(after[n], v) for n, v in before.items() if n.startswith("model."))
+
+
+def test_trained_model_is_scored_on_the_objects_of_images(tmp_path):
+    dicts = tiny.images(tmp_path)
+    content = {
+        "images": [
+            {"id": d["image_id"], "file_name": Path(d["file_name"]).name}
+            | {key: d[key] for key in ("height", "width")}
+            for d in dicts
+        ],
+        "categories": [{"id": 0, "name": "near"}, {"id": 1, "name": "far"}],
+        "annotations": [
+            {**record, "image_id": d["image_id"]} for d in dicts for record in d["annotations"]
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    name = f"c2f_seg_scored_{tmp_path.name}"
+    register_amodal_coco_instances(name, tmp_path / "a.json", tmp_path)
+    options = ["DATASETS.TEST", (name,), "TEST.AMODAL.IMAGE_PROTOCOL", "completion"]
+    cfg = tiny.config("C2FSeg", *options, "OUTPUT_DIR", str(tmp_path / "out"))
+    found = AmodalTrainer.test(cfg, build_model(cfg).eval())
+    assert 40 < found["c2f_image"]["full"] <= 100  # at least the visible masks
 
 
 def test_complete_gives_each_object_what_it_gets_alone():
