@@ -12,9 +12,10 @@ from detectron2.modeling import build_model
 
 from amodal2.config import get_cfg
 from amodal2.data.datasets import register_amodal_coco_instances
-from amodal2.data.mappers import ObjectPatchMapper, split_objects
+from amodal2.data.mappers import ObjectClipMapper, ObjectPatchMapper, split_objects
 from amodal2.engine import AmodalTrainer
 from amodal2.modeling.c2f_seg.model import DecodeOptions
+from amodal2.structures.rle import decode_rle
 from tests.conftest import REPOSITORY
 from tests.engine.toy import make_videos
 from tests.modeling.c2f_seg import tiny
@@ -246,8 +247,14 @@ def test_image_objects_come_back_at_the_size_of_the_image(post_process, tmp_path
     assert bool((found.pred_amodal_masks[0] | ~visible).all()) or not post_process
 
 
-def test_clips_come_back_as_patches(tmp_path):
+def test_clips_come_back_at_the_size_of_the_video(tmp_path):
     model = tiny.build("C2FSeg", *VIDEO).eval()
-    images, visible = patches(3)
-    (found,) = model([{"image": images, "input_mask": visible}])
-    assert torch.equal(found["amodal"], model.complete(images, visible, frames=3))
+    (video,) = make_videos(tmp_path, 1)
+    sample = ObjectClipMapper(is_train=False, num_frames=3, size=tiny.SIDE)({**video, "object": 1})
+    # What the model answers with the visible masks themselves lands where they came from.
+    model.complete = lambda images, visible, frames: visible.float()
+    (found,) = model([sample])
+    assert found["masks"].shape == (3, video["height"], video["width"])
+    for mask, rle in zip(found["masks"], video["annotations"][1]["segmentations"], strict=False):
+        seen = torch.from_numpy(decode_rle(rle)).bool()
+        assert (mask & seen).sum() > 0.8 * (mask | seen).sum()
