@@ -108,8 +108,9 @@ def _add_test_config(cfg: CfgNode) -> None:
     # True runs inference under bfloat16 autocast.
     cfg.TEST.AMODAL.AMP = False
     # By whose rules the evaluator of images scores: "coco" (AP and AR of amodal, visible and
-    # invisible masks and boxes), "cocoa" (COCOA's class-agnostic amodalAPI) or "kins" (Det, Amodal
-    # and Inmodal AP).
+    # invisible masks and boxes), "cocoa" (COCOA's class-agnostic amodalAPI), "kins" (Det, Amodal
+    # and Inmodal AP) or "completion" (mean IoU of systems that are given the objects' visible
+    # masks).
     cfg.TEST.AMODAL.IMAGE_PROTOCOL = "coco"
     # Rules whose occlusion bins get rows of their own under "coco", any of "cocoa", "tao_amodal",
     # "vrsp", "a2vis" and "fishbowl" (evaluation/image_occlusion.py); () adds none.

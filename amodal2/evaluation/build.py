@@ -9,19 +9,29 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import DatasetEvaluator
 
+from amodal2.evaluation.completion_evaluator import CompletionEvaluator
 from amodal2.evaluation.image_amodal import ImageAmodalEvaluator
 from amodal2.evaluation.image_protocols import ImageOptions
 from amodal2.evaluation.video_amodal import VideoAmodalEvaluator
 
 Factory = Callable[[CfgNode, str, str | Path | None], DatasetEvaluator]
 
-EVALUATORS: dict[str, Factory] = {
-    "coco_amodal": lambda cfg, name, folder: ImageAmodalEvaluator(
+
+def _image_evaluator(cfg: CfgNode, name: str, folder: str | Path | None) -> DatasetEvaluator:
+    """Score detections, or completions of known objects."""
+    node = cfg.TEST.AMODAL
+    if node.IMAGE_PROTOCOL == "completion":
+        return CompletionEvaluator(name, folder)
+    return ImageAmodalEvaluator(
         name,
         folder,
-        protocol=cfg.TEST.AMODAL.IMAGE_PROTOCOL,
-        options=ImageOptions(occlusion=tuple(cfg.TEST.AMODAL.IMAGE_OCCLUSION)),
-    ),
+        protocol=node.IMAGE_PROTOCOL,
+        options=ImageOptions(occlusion=tuple(node.IMAGE_OCCLUSION)),
+    )
+
+
+EVALUATORS: dict[str, Factory] = {
+    "coco_amodal": _image_evaluator,
     "video_amodal": lambda cfg, name, folder: VideoAmodalEvaluator(
         name,
         folder,

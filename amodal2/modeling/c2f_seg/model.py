@@ -44,6 +44,8 @@ SMOOTHING = 0.1
 """Label smoothing of the codes' cross entropy."""
 TRAINING_TOP_K = 5
 """Codes from which the coarse mask of a training step is drawn."""
+CPU_PIXELS = 2**17
+"""Of the patches that a CPU completes at once; more would leave its caches."""
 PROBABILITIES = ("refined", "sum")
 
 
@@ -187,7 +189,7 @@ class C2FSeg(nn.Module):
             dict[str, Tensor] | list[dict]: in training "loss_codes", "loss_amodal" and
             "loss_visible" (those whose parts there are). Otherwise one dict per sample: for images
             "instances" at the image's size with the class and the visible mask that were given, a
-            score of 1 and the amodal mask; for clips "amodal" (probabilities Tensor[T, S, S]).
+            score of 1 and the amodal mask; for clips "masks" (bool Tensor[T, H, W], amodal).
         """
         images = torch.cat([as_clip(sample["image"], 3) for sample in batch])
         given = torch.cat([as_clip(sample["input_mask"], 2) for sample in batch])
@@ -200,10 +202,10 @@ class C2FSeg(nn.Module):
             )
             return self.losses(images, given, visible, amodal, frames=frames)
         found = self.complete(images, given, frames=frames).split(frames)
-        if "crop" not in batch[0]:
-            return [{"amodal": amodal} for amodal in found]
         return [
-            {"instances": self._paste(sample, amodal)}
+            {"masks": self._paste_clip(sample, amodal)}
+            if "crops" in sample
+            else {"instances": self._paste(sample, amodal)}
             for sample, amodal in zip(batch, found, strict=True)
         ]
 
@@ -272,13 +274,21 @@ class C2FSeg(nn.Module):
         self._check(images, visible, frames)
         if not len(images):
             return visible.float()
+        choice: CodeChoice = (
+            GreedyChoice() if self.options.deterministic else RandomChoice(generator)
+        )
+        at_once = len(images)
+        if images.device.type == "cpu" and frames == 1:
+            at_once = max(1, CPU_PIXELS // self.patch_size**2)
+        pairs = zip(images.split(at_once), visible.split(at_once), strict=True)
+        return torch.cat([self._complete(*pair, frames, choice) for pair in pairs])
+
+    def _complete(self, images: Tensor, visible: Tensor, frames: int, choice: CodeChoice) -> Tensor:
+        """Complete what runs at once; see :meth:`complete`."""
         window = self.model.window or 1
         length = -(-frames // window) * window
         images, visible = (pad_clips(x, frames, length) for x in (images, visible))
         features = self.extract(images)
-        choice: CodeChoice = (
-            GreedyChoice() if self.options.deterministic else RandomChoice(generator)
-        )
         source = self.g_model.indices(visible)
         condition = self.model.condition(features[-1], source)
         codes = decode_codes(
@@ -300,9 +310,26 @@ class C2FSeg(nn.Module):
         features = self.backbone(scaled)
         return [features[level] for level in LEVELS]
 
-    def paste(self, patch: Tensor, crop: Crop, size: tuple[int, int]) -> Tensor:
-        """Return the mask (bool Tensor[H, W]) of a completed patch Tensor[S, S]."""
-        whole = paste_patch(patch[None], crop, size, antialias=self.options.antialias)
+    def paste(
+        self,
+        patch: Tensor,
+        crop: Crop,
+        size: tuple[int, int],
+        padding: tuple[int, int] = (0, 0),
+    ) -> Tensor:
+        """Return the mask of a completed patch.
+
+        Args:
+            patch (Tensor[S, S]): of :meth:`complete`.
+            crop: top, left, height and width of what it shows, in pixels of the image.
+            size: H and W.
+            padding: rows at the bottom and columns at the right that show nothing.
+
+        Returns:
+            Tensor[H, W]: bool.
+        """
+        antialias = self.options.antialias
+        whole = paste_patch(patch[None], crop, size, padding=padding, antialias=antialias)
         return whole[0] > 0.5
 
     def _refine(self, features: Sequence[Tensor], coarse: Tensor) -> Tensor:
@@ -327,6 +354,12 @@ class C2FSeg(nn.Module):
         instances.set(fields.PRED_AMODAL_MASKS, whole[None])
         instances.set(fields.PRED_VISIBLE_MASKS, visible[None])
         return instances
+
+    def _paste_clip(self, sample: dict[str, Any], amodal: Tensor) -> Tensor:
+        """Put the patches of a clip (Tensor[T, S, S]) back into their frames."""
+        size = sample["height"], sample["width"]
+        places = zip(amodal, sample["crops"], sample["paddings"], strict=True)
+        return torch.stack([self.paste(patch, crop, size, pad) for patch, crop, pad in places])
 
     def _check(self, images: Tensor, visible: Tensor, frames: int) -> None:
         """Check what :meth:`complete` is given."""

@@ -1,33 +1,18 @@
-"""From patches back to whole images, and the two rules of post-processing.
+"""From patches back to whole images, and the post-processing of images.
+
+The rule for video (only other objects' pixels can hide something) is "others" of
+:class:`amodal2.modeling.completion.CompletionSettings`.
 
 Shapes: B patches of side S, H W image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 Crop = tuple[int, int, int, int]
 """Top, left, height and width of a patch's region in pixels of the image, all of it inside."""
-
-
-def official_crop(position: Sequence[float], size: tuple[int, int]) -> Crop:
-    """Translate the official ``obj_position`` (row, row, column, column; the last one included).
-
-    Args:
-        position: first row, last row, first column, last column; the last ones may lie one pixel
-            outside.
-        size: height and width of the image.
-
-    Returns:
-        tuple: the crop, cut at the border.
-    """
-    top, bottom, left, right = (int(value) for value in position)
-    return top, left, min(size[0], bottom + 1) - top, min(size[1], right + 1) - left
 
 
 def paste_patch(
@@ -80,17 +65,3 @@ def add_visible(amodal: Tensor, visible: Tensor) -> Tensor:
         Tensor[...]: bool.
     """
     return amodal | visible
-
-
-def keep_under_others(amodal: Tensor, visible: Tensor, others: Tensor) -> Tensor:
-    """Post-process a clip: only pixels of other objects can hide something (official loss mask).
-
-    Args:
-        amodal (Tensor[...]): bool.
-        visible (Tensor[...]): bool.
-        others (Tensor[...]): bool, pixels where other objects are visible.
-
-    Returns:
-        Tensor[...]: bool, the prediction there and the visible mask elsewhere.
-    """
-    return torch.where(others, amodal, visible)

@@ -20,6 +20,11 @@ def norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(NORM_GROUPS, channels, eps=1e-6)
 
 
+def activate(x: Tensor) -> Tensor:
+    """Apply SiLU, in place where no gradient needs the argument."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class ResBlock(nn.Module):
     """Two normalised 3x3 convolutions around a skip connection."""
 
@@ -36,8 +41,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map Tensor[B, C, s, s] to Tensor[B, C', s, s]."""
-        y = self.conv1(F.silu(self.norm1(x)))
-        y = self.conv2(F.silu(self.norm2(y)))
+        y = self.conv1(activate(self.norm1(x)))
+        y = self.conv2(activate(self.norm2(y)))
         return (x if self.nin_shortcut is None else self.nin_shortcut(x)) + y
 
 
@@ -163,7 +168,7 @@ class Encoder(nn.Module):
         x = self.conv_in(masks)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(activate(self.norm_out(self.mid(x))))
 
 
 class Decoder(nn.Module):
@@ -197,4 +202,4 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(features))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(activate(self.norm_out(x)))

@@ -75,3 +75,9 @@ def refinement(data: dict) -> RefineModule:
 
 def features(data: dict) -> list[Tensor]:
     return [data["inputs"][f"feat_c{level}"] for level in (2, 3, 4, 5)]
+
+
+def crop(position: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Translate the official first row, last row, first column, last column (may be outside)."""
+    top, bottom, left, right = position.int().tolist()
+    return top, left, min(size[0], bottom + 1) - top, min(size[1], right + 1) - left

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from amodal2.modeling.c2f_seg.decoding import GreedyChoice, decode_codes
-from amodal2.modeling.c2f_seg.paste import official_crop, paste_patch
+from amodal2.modeling.c2f_seg.paste import paste_patch
 from amodal2.modeling.c2f_seg.refine import semantic_attention
 from tests.conftest import golden_files
 from tests.modeling.c2f_seg import golden
@@ -128,7 +128,7 @@ def test_decoding_without_noise(image, coarse_model, vq, refine):
         whole = [
             paste_patch(
                 patch,
-                official_crop(position.tolist(), size),
+                golden.crop(position, size),
                 size,
                 padding=tuple(padding.int().tolist()),
                 antialias=antialias,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from amodal2.config import get_cfg
-from amodal2.data.mappers import ObjectPatchMapper, split_objects
+from amodal2.data.datasets import register_amodal_coco_instances
+from amodal2.data.mappers import ObjectClipMapper, ObjectPatchMapper, split_objects
 from amodal2.engine import AmodalTrainer
 from amodal2.modeling.c2f_seg.model import DecodeOptions
+from amodal2.structures.rle import decode_rle
 from tests.conftest import REPOSITORY
 from tests.engine.toy import make_videos
 from tests.modeling.c2f_seg import tiny
@@ -131,6 +136,28 @@ def test_trains_two_iterations(kind, tmp_path):
     assert any(not torch.equal(after[n], v) for n, v in before.items() if n.startswith("model."))
 
 
+def test_trained_model_is_scored_on_the_objects_of_images(tmp_path):
+    dicts = tiny.images(tmp_path)
+    content = {
+        "images": [
+            {"id": d["image_id"], "file_name": Path(d["file_name"]).name}
+            | {key: d[key] for key in ("height", "width")}
+            for d in dicts
+        ],
+        "categories": [{"id": 0, "name": "near"}, {"id": 1, "name": "far"}],
+        "annotations": [
+            {**record, "image_id": d["image_id"]} for d in dicts for record in d["annotations"]
+        ],
+    }
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    name = f"c2f_seg_scored_{tmp_path.name}"
+    register_amodal_coco_instances(name, tmp_path / "a.json", tmp_path)
+    options = ["DATASETS.TEST", (name,), "TEST.AMODAL.IMAGE_PROTOCOL", "completion"]
+    cfg = tiny.config("C2FSeg", *options, "OUTPUT_DIR", str(tmp_path / "out"))
+    found = AmodalTrainer.test(cfg, build_model(cfg).eval())
+    assert 40 < found["c2f_image"]["full"] <= 100  # at least the visible masks
+
+
 def test_complete_gives_each_object_what_it_gets_alone():
     model = tiny.build("C2FSeg").eval()
     images, visible = patches(5)
@@ -220,8 +247,14 @@ def test_image_objects_come_back_at_the_size_of_the_image(post_process, tmp_path
     assert bool((found.pred_amodal_masks[0] | ~visible).all()) or not post_process
 
 
-def test_clips_come_back_as_patches(tmp_path):
+def test_clips_come_back_at_the_size_of_the_video(tmp_path):
     model = tiny.build("C2FSeg", *VIDEO).eval()
-    images, visible = patches(3)
-    (found,) = model([{"image": images, "input_mask": visible}])
-    assert torch.equal(found["amodal"], model.complete(images, visible, frames=3))
+    (video,) = make_videos(tmp_path, 1)
+    sample = ObjectClipMapper(is_train=False, num_frames=3, size=tiny.SIDE)({**video, "object": 1})
+    # What the model answers with the visible masks themselves lands where they came from.
+    model.complete = lambda images, visible, frames: visible.float()
+    (found,) = model([sample])
+    assert found["masks"].shape == (3, video["height"], video["width"])
+    for mask, rle in zip(found["masks"], video["annotations"][1]["segmentations"], strict=False):
+        seen = torch.from_numpy(decode_rle(rle)).bool()
+        assert (mask & seen).sum() > 0.8 * (mask | seen).sum()

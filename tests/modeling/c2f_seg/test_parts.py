@@ -21,7 +21,7 @@ from amodal2.modeling.c2f_seg.decoding import (
     top_probabilities,
 )
 from amodal2.modeling.c2f_seg.discriminator import PatchDiscriminator, hinge_loss
-from amodal2.modeling.c2f_seg.paste import add_visible, keep_under_others, paste_patch
+from amodal2.modeling.c2f_seg.paste import add_visible, paste_patch
 from amodal2.modeling.c2f_seg.refine import RefineModule, semantic_attention
 from amodal2.modeling.c2f_seg.vq_blocks import Upsample
 from amodal2.modeling.c2f_seg.vq_mask import Codebook, MaskAutoencoder
@@ -216,9 +216,7 @@ def test_paste_patch_puts_pixels_where_they_were():
     assert found.sum() == patch.sum()
 
 
-def test_post_processing_rules():
+def test_post_processing_adds_the_given_pixels():
     amodal = torch.tensor([True, True, False, False])
     visible = torch.tensor([True, False, True, False])
-    others = torch.tensor([False, True, True, False])
     assert add_visible(amodal, visible).tolist() == [True, True, True, False]
-    assert keep_under_others(amodal, visible, others).tolist() == [True, True, False, False]
