@@ -104,16 +104,14 @@ def weights(network: torch.nn.Module, dtype: torch.dtype) -> int:
     return sum(p.numel() for p in network.parameters()) * dtype.itemsize
 
 
-def count_inference(
-    pipeline: Any, dtype: torch.dtype, size: tuple[int, int], *, small: bool
-) -> dict[str, int]:
-    """Return the peak of each part; ``small`` takes halves, slices and single frames."""
+def count_inference(pipeline: Any, size: tuple[int, int], *, small: bool) -> dict[str, int]:
+    """Return the peak of each part in float32; ``small``: halves, slices and single frames."""
     height, width = size
     pipeline.slice_attention(1 if small else None)
     halves, chunk = (1, 1) if small else (2, 8)
 
     def empty(*shape: int) -> Tensor:
-        return torch.empty(shape, dtype=dtype, device="meta")
+        return torch.empty(shape, device="meta")
 
     def unet() -> None:
         h, w = pipeline.latent_size(height, width)
@@ -167,32 +165,34 @@ def main(argv: list[str] | None = None) -> int:
     with torch.device("meta"):
         pipeline = build_pipeline(args.architecture)
     parts = {"image_encoder": pipeline.image_encoder, "unet": pipeline.unet, "vae": pipeline.vae}
-    print(f"inference, {FRAMES} frames of {args.size[0]} x {args.size[1]}, GiB")
-    for dtype in (torch.float32, torch.bfloat16):
-        for network in parts.values():
-            network.to("meta", dtype)  # some parameters ignore the default device
-        own = {name: weights(network, dtype) for name, network in parts.items()}
-        for small in (False, True):
-            found = count_inference(pipeline, dtype, tuple(args.size), small=small)
-            offloaded = max(own[name.split(" ")[0]] + size for name, size in found.items())
-            whole = sum(own.values()) + max(found.values())
-            detail = ", ".join(f"{name} {size / GIB:.2f}" for name, size in found.items())
+    for network in parts.values():
+        network.to("meta")  # some parameters ignore the default device
+    fixed = {name: weights(network, torch.float32) for name, network in parts.items()}
+    print(f"inference, {FRAMES} frames of {args.size[0]} x {args.size[1]}, GiB", flush=True)
+    for small in (False, True):
+        found = count_inference(pipeline, tuple(args.size), small=small)
+        # The same storages in bfloat16, at half the size.
+        for dtype in (torch.float32, torch.bfloat16):
+            share = dtype.itemsize / torch.float32.itemsize / GIB
+            whole = share * (sum(fixed.values()) + max(found.values()))
+            offloaded = share * max(fixed[name.split(" ")[0]] + n for name, n in found.items())
+            detail = ", ".join(f"{name} {share * size:.2f}" for name, size in found.items())
             print(
                 f"  {str(dtype)[6:]:<9}{'halves, slices, single frames' if small else 'fast':<31}"
-                f"all {whole / GIB:5.1f}  offload {offloaded / GIB:5.1f}  activations: {detail}"
+                f"all {whole:5.1f}  offload {offloaded:5.1f}  activations: {detail}",
+                flush=True,
             )
-    for network in parts.values():
-        network.to(torch.float32)
-    fixed = sum(weights(network, torch.float32) for network in parts.values())
     print(f"training in float32, one clip of {args.train_size[0]} x {args.train_size[1]}, GiB")
-    for checkpointing in (False, True):
-        found = count_training(pipeline, tuple(args.train_size), checkpointing=checkpointing)
+    whole_weights = sum(fixed.values())
+    for checkpointing in (True, False):
+        peak = count_training(pipeline, tuple(args.train_size), checkpointing=checkpointing)
         trained = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)
-        total = fixed + 8 * trained + found
+        total = whole_weights + 8 * trained + peak
         print(
             f"  checkpointing {checkpointing!s:<6} all {total / GIB:5.1f}: weights "
-            f"{fixed / GIB:.1f}, moments {8 * trained / GIB:.1f}, gradients and activations "
-            f"{found / GIB:.1f}"
+            f"{whole_weights / GIB:.1f}, moments {8 * trained / GIB:.1f}, gradients and "
+            f"activations {peak / GIB:.1f}",
+            flush=True,
         )
     return 0
 
