@@ -172,4 +172,4 @@ def test_set_execution_compiled_pixel_decoder_gives_the_same_features() -> None:
     with torch.no_grad():
         features = plain.backbone(torch.rand(2, 3, 64, 96))
         ours, theirs = (m.sem_seg_head.pixel_decoder(features) for m in (model, plain))
-    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
