@@ -41,6 +41,9 @@ class _Features(nn.Module):
 class _Shift(nn.Module):
     """Brings values to VGG's range; one channel becomes three."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[None, :, None, None])
