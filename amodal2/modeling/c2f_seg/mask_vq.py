@@ -147,17 +147,18 @@ class MaskVQ(nn.Module):
         }
 
     def _balance(self, reconstruction: Tensor, adversarial: Tensor) -> Tensor:
-        """Return the ratio of the gradients' norms at the last layer, the same on all ranks."""
+        """Return the ratio of the norms of the gradients of all ranks at the last layer."""
         last = self.g_model.decoder.conv_out.weight
-        norms = torch.stack(
+        gradients = torch.stack(
             [
-                torch.autograd.grad(loss, last, retain_graph=True)[0].norm()
+                torch.autograd.grad(loss, last, retain_graph=True)[0]
                 for loss in (reconstruction, adversarial)
             ]
         )
         if comm.get_world_size() > 1:
-            dist.all_reduce(norms)
-            norms /= comm.get_world_size()
+            dist.all_reduce(gradients)
+            gradients /= comm.get_world_size()
+        norms = gradients.flatten(1).norm(dim=1)
         return (norms[0] / (norms[1] + 1e-4)).clamp(0.0, _MOST_WEIGHT)
 
     @torch.no_grad()
