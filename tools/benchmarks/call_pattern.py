@@ -104,7 +104,7 @@ class OfficialDecoder(MultiScaleMaskedTransformerDecoder):
         state = self.query_feat.weight[None].expand(batch, -1, -1)
         query_pos = self.query_embed.weight[None].expand(batch, -1, -1)
         normed, queries = self.decoder_norm(state), []
-        predictions = [self._predict(normed, mask_features)]
+        predictions = [self.predict(normed, mask_features)]
         steps = zip(
             self.transformer_cross_attention_layers,
             self.transformer_self_attention_layers,
@@ -119,7 +119,7 @@ class OfficialDecoder(MultiScaleMaskedTransformerDecoder):
             state = ffn(attend(state, query_pos))
             normed = self.decoder_norm(state)
             queries.append(normed)
-            predictions.append(self._predict(normed, mask_features))
+            predictions.append(self.predict(normed, mask_features))
         kept = (predictions if self.training else predictions[-last:]) if predict else []
         return DecoderOutput(kept, torch.stack(queries))
 
@@ -139,8 +139,8 @@ PAIRS: tuple[tuple[type[nn.Module], type[nn.Module]], ...] = (
 TIMED: tuple[tuple[type[nn.Module], str, tuple[str, ...]], ...] = (
     (MultiheadAttention, "attention", ("forward",)),
     (MSDeformAttn, "deformable attention", ("forward",)),
-    (OfficialDecoder, "masks of the decoder", ("attention_mask", "_predict")),
-    (MultiScaleMaskedTransformerDecoder, "masks of the decoder", ("_attention_mask", "_predict")),
+    (OfficialDecoder, "masks of the decoder", ("attention_mask", "predict")),
+    (MultiScaleMaskedTransformerDecoder, "masks of the decoder", ("_attention_mask", "predict")),
 )
 """Methods that do the same in ours and in the official calls, and what the table calls them."""
 

@@ -247,7 +247,7 @@ def test_completion_settings_wrong_values_raise():
 def test_build_completer_unknown_names_raise():
     with pytest.raises(
         ValueError,
-        match=r"expected one of \['convex', 'convex_r', 'modal', 'pcnet', 'savos', 'unet', 'union'",
+        match=r"expected one of \[.*'convex', .*'union'\], got 'magic'",
     ):
         build_completer("magic")
     with pytest.raises(ValueError, match=r"expected options of union, got .*'x': 1"):
