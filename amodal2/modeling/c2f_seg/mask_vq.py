@@ -21,6 +21,7 @@ from amodal2.modeling.c2f_seg.discriminator import PatchDiscriminator, hinge_los
 from amodal2.modeling.c2f_seg.perceptual import PerceptualLoss, load_perceptual_loss
 from amodal2.modeling.c2f_seg.vq_mask import MaskAutoencoder, Quantised
 from amodal2.structures import fields
+from amodal2.utils.batch_mean import only_counting
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class MaskVQ(nn.Module):
     Generator and discriminator learn in the same step: the generator's adversarial loss sees the
     discriminator's parameters as constants, the discriminator's loss sees the reconstruction as a
     constant, so the gradients of the sum of the losses are those of both and any trainer will do.
-    The official code lets the discriminator step first, from the same reconstruction.
+    The official code lets the discriminator step first, from the same reconstruction. With
+    ``SOLVER.ACCUMULATE`` every part of a batch has its own balance of the two, and ages the codes.
 
     Args:
         autoencoder: the VQ model.
@@ -112,6 +114,8 @@ class MaskVQ(nn.Module):
             dict[str, Tensor] | list[dict]: in training the losses; otherwise for each mask
             "masks" (bool Tensor[S, S], the reconstruction) and "iou" with the amodal mask.
         """
+        if only_counting():  # no loss is divided by a number of the batch
+            return {}
         masks = stack_field(batch, fields.GT_AMODAL_MASKS)
         masks = masks[:, None].to(self.device, torch.float32)
         return self.losses(masks) if self.training else self._reconstruct(masks)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
+from detectron2.structures import Instances
 
 from amodal2.data.mappers import ObjectPatchMapper, split_objects
 from amodal2.engine import AmodalTrainer
+from amodal2.engine.accumulation import add_gradients
 from amodal2.modeling.c2f_seg.perceptual import PerceptualLoss, load_perceptual_loss
+from amodal2.structures import fields
 from tests.engine.toy import make_videos
 from tests.modeling.c2f_seg import tiny
 
@@ -49,6 +53,24 @@ def test_mask_vq_adversarial_gradient_is_scaled_to_the_reconstruction():
     other = gradients(model, masks, ["loss_adversarial"])[last].norm()
     unscaled = float(other) / 0.75
     assert 0.5 * float(one) < unscaled <= 1.001 * float(one)
+
+
+def test_mask_vq_parts_of_a_batch_give_the_generator_the_gradients_of_the_whole():
+    model = tiny.build("MaskVQ", "MODEL.C2F_SEG.VQ.ADVERSARIAL_WEIGHT", 0.0).train()
+    batch = []
+    for mask in tiny.discs(4):
+        found = Instances(tuple(mask.shape))
+        found.set(fields.GT_AMODAL_MASKS, mask[None])
+        batch.append({"instances": found})
+
+    def run(parts):
+        model.zero_grad()
+        add_gradients(model, batch, parts, seed=lambda: None, autocast=nullcontext)
+        return {name: p.grad.clone() for name, p in model.g_model.named_parameters()}
+
+    whole, parts = run(1), run(2)
+    for name, gradient in parts.items():
+        torch.testing.assert_close(gradient, whole[name], rtol=1e-3, atol=1e-5)
 
 
 def test_mask_vq_overfits_two_masks():
