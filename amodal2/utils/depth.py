@@ -90,14 +90,6 @@ class DepthFiles(DepthSource):
         return np.float32(self._sign) * depth.astype(np.float32)
 
 
-class NoDepth(DepthSource):
-    """The same depth everywhere, for models that can do without."""
-
-    def __call__(self, frame: NDArray[np.uint8], index: int) -> FloatImage:
-        """Return zeros, see :class:`DepthSource`."""
-        return np.zeros(frame.shape[:2], np.float32)
-
-
 def layered_depth(masks: NDArray[np.bool_], count: int) -> FloatImage:
     """Make a depth map of objects whose order is known.
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from amodal2.utils.depth import DepthFiles, NoDepth, layered_depth
+from amodal2.utils.depth import DepthFiles, layered_depth
 
 FRAME = np.zeros((4, 6, 3), np.uint8)
 DEPTH = np.arange(72, dtype=np.uint16).reshape(3, 4, 6)
@@ -69,7 +69,3 @@ def test_layered_depth_nearer_objects_are_larger_and_cover() -> None:
     assert depth[0, 3] == 0.75
     assert depth[0, 0] == 0
     assert not layered_depth(np.zeros((0, 4, 6), bool), 0).any()
-
-
-def test_no_depth_is_constant() -> None:
-    assert not NoDepth()(FRAME, 7).any()
