@@ -85,15 +85,17 @@ class AmodalCheckpointer(DetectionCheckpointer):
             self.logger.info("No weights given: starting from the model's own initialisation")
             return {}
         contents, official = self._read(path)
+        weights = official.state
         incompatible = self._load_model(contents)
+        made = self.model.start_missing(weights) if hasattr(self.model, "start_missing") else {}
         self.last_report = LoadReport(
-            missing=list(incompatible.missing_keys),
+            missing=[name for name in incompatible.missing_keys if name not in made],
             unexpected=list(incompatible.unexpected_keys),
             mismatched=[tuple(entry) for entry in incompatible.incorrect_shapes],
             recognised=official.recognised,
             renamed=official.renamed,
             dropped=official.dropped,
-            copied=official.copied,
+            copied=official.copied | made,
         )
         if len(self.last_report.missing) >= len(self.model.state_dict()):
             raise CheckpointError(

@@ -18,6 +18,9 @@ def add_a2vis_config(cfg: CfgNode) -> None:
     node.FREEZE_DETECTOR = True
     # True adds the frame detector's own losses at video level; needs FREEZE_DETECTOR False.
     node.DETECTOR_LOSS = False
+    # How the modules that A2VIS adds to VITA begin where the weights hold VITA without them:
+    # "random" or "vita" (repeating VITA, amodal2/modeling/a2vis/vita_start.py; not in the paper).
+    node.START = "random"
     # What clip k+1 starts from: "samh" carries SAMH's output (Algorithm 1), "update" the updated
     # prototypes.
     node.CARRY = "samh"

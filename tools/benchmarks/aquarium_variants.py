@@ -1,9 +1,8 @@
 """The rows of the aquarium's result table: which config, which detector, which switches.
 
 Every row trains on the same number of frames, from the same start: a fixed frame detector of the
-kind of mask that the row needs, and the shipped model's ``vita_module`` with VITA's heads. A2VIS's
-visible head starts as VITA's mask head, and its first prototypes are those of the first clip (the
-reading of Eq. 2 that such a start is worth most with); the rest of it is random.
+kind of mask that the row needs, and the shipped model's ``vita_module`` with VITA's heads. What
+A2VIS adds to it starts by repeating VITA, as the baselines' heads do (``MODEL.A2VIS.START vita``).
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ class Variant:
 
 
 def _a2vis(name: str, title: str, *options: Any, **settings: Any) -> Variant:
-    init = ("MODEL.A2VIS.UPDATE.INIT", "first_clip")
-    return Variant(name, title, A2VIS, (*init, *options), **settings)
+    start = ("MODEL.A2VIS.START", "vita", "MODEL.A2VIS.UPDATE.INIT", "first_clip")
+    return Variant(name, title, A2VIS, (*start, f"{_SAMH}.NORM", "", *options), **settings)
 
 
 _NO_VSPM, _NO_ASPM = (f"{_SAMH}.USE_VSPM", False), (f"{_SAMH}.USE_ASPM", False)
@@ -111,7 +110,7 @@ FULL = (
     _a2vis("a2vis_nc7", "A2VIS, N_c = 7", clip_len=7, clips=2),
     *(_a2vis(f"a2vis_l{n}", f"A2VIS, L = {n}", f"{_SAMH}.NUM_LAYERS", n) for n in (1, 3, 5)),
     *(_a2vis(f"a2vis_convs{n}", f"A2VIS, {n} convs", f"{_SAMH}.NUM_CONVS", n) for n in (2, 6)),
-    Variant("a2vis_learned", "A2VIS, learned first prototypes", A2VIS),
+    Variant("a2vis_random", "A2VIS, its modules from random values", A2VIS),
     _a2vis("a2vis_long", "A2VIS, 3 x the budget", length=3),
     Variant(
         "genvis_amodal_long",

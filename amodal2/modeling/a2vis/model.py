@@ -3,7 +3,7 @@
 Shapes: B videos, T frames, N slots, K classes, C channels; H W the padded input, h w at stride 4.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from amodal2.modeling.a2vis.attention_maps import record_attention
 from amodal2.modeling.a2vis.criterion import VideoCriterion, VideoOutput
 from amodal2.modeling.a2vis.head import A2VISHead, ClipResult, build_a2vis_head
+from amodal2.modeling.a2vis.vita_start import check_vita_start, start_from_vita
 from amodal2.modeling.mask_classification.criterion import MaskTarget
 from amodal2.modeling.mask_classification.object_association import (
     ClipQueries,
@@ -59,6 +60,7 @@ class A2VIS(VideoSegmenter):
         detach_every: cut gradients between clips every so many clips; 0 never.
         aux_clip_loss: add VITA's class and mask losses, without its similarity loss; needs the
             heads of ``vita_module``.
+        start: how ``a2vis`` begins with weights that hold VITA without it, "random" or "vita".
         **shared: arguments of :class:`VideoSegmenter`.
 
     Raises:
@@ -75,9 +77,14 @@ class A2VIS(VideoSegmenter):
         detector_loss: bool = False,
         detach_every: int = 0,
         aux_clip_loss: bool = False,
+        start: str = "random",
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
+        if start not in ("random", "vita"):
+            raise ValueError(f"A2VIS: expected START random or vita, got {start!r}")
+        if start == "vita":
+            check_vita_start(a2vis)
         if detector_loss and shared.get("freeze_detector", True):
             raise ValueError(
                 "A2VIS: expected FREEZE_DETECTOR False with DETECTOR_LOSS True, got True; a fixed "
@@ -86,6 +93,7 @@ class A2VIS(VideoSegmenter):
         self.vita_module, self.a2vis = vita_module, a2vis
         self.video_criterion, self.detector_loss = video_criterion, detector_loss
         self.detach_every, self.aux_clip_loss = detach_every, aux_clip_loss
+        self.start_as_vita = start == "vita"
         self._fix_unused_parameters()
 
     @classmethod
@@ -114,12 +122,29 @@ class A2VIS(VideoSegmenter):
             "detector_loss": node.DETECTOR_LOSS,
             "detach_every": node.DETACH_EVERY,
             "aux_clip_loss": node.AUX_CLIP_LOSS,
+            "start": node.START,
         }
 
     @property
     def num_slots(self) -> int:
         """Number N of global prototypes."""
         return self.a2vis.global_query_embed.num_embeddings
+
+    def start_missing(self, weights: Mapping[str, Any]) -> dict[str, str]:
+        """Set what a file with VITA's weights lacks, after it was loaded, if ``start`` is "vita".
+
+        Args:
+            weights: arrays or tensors by name, as the file has them under our names.
+
+        Returns:
+            dict[str, str]: parameter to the entry that it was made from; those without a
+                counterpart in VITA are not listed.
+        """
+        own = any(name.startswith("a2vis.update.") for name in weights)
+        if not self.start_as_vita or own or "vita_module.decoder_norm.weight" not in weights:
+            return {}
+        vita = {n: torch.as_tensor(x) for n, x in weights.items() if n.startswith("vita_module.")}
+        return start_from_vita(self.a2vis, vita)
 
     # Training.
 
