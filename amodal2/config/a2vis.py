@@ -70,6 +70,9 @@ def _add_samh_config(node: CfgNode) -> None:
     node.SAMH.NUM_CONVS = 4
     # Normalisation between these convolutions: "" or "GN".
     node.SAMH.NORM = ""
+    # True adds the clip features to both outputs of the convolutions, as adapters do elsewhere; the
+    # paper describes a plain sequence.
+    node.SAMH.RESIDUAL = False
     # True adds a 3-D sine code to the keys and global_query_embed to the queries.
     node.SAMH.POS_ENC = True
     # Stride of the attention keys: 4 (mask resolution), 8 or 16 (average pooled).

@@ -161,6 +161,7 @@ def build_a2vis_head(cfg: CfgNode) -> A2VISHead:
             feat_pos=node.SAMH.FEAT_POS,
             share_layers=node.SAMH.SHARE_LAYERS,
             ffn_dim=node.SAMH.FFN_DIM,
+            residual=node.SAMH.RESIDUAL,
         )
     return A2VISHead(
         dim=dim,

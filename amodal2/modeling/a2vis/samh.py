@@ -94,6 +94,7 @@ class SAMH(nn.Module):
         feat_pos: 3-D sine code on the clip features before the convolutions.
         share_layers: one layer's weights for all L steps.
         ffn_dim: hidden width of a feed-forward block per layer; 0 for none.
+        residual: add the clip features to both outputs of the convolutions.
 
     Raises:
         ValueError: if a setting has no meaning.
@@ -114,6 +115,7 @@ class SAMH(nn.Module):
         feat_pos: bool = False,
         share_layers: bool = False,
         ffn_dim: int = 0,
+        residual: bool = False,
     ) -> None:
         super().__init__()
         _check("NUM_LAYERS", num_layers >= 1, "at least 1", num_layers)
@@ -124,6 +126,7 @@ class SAMH(nn.Module):
         _check("ATTN_STRIDE", attn_stride in (4, 8, 16), "4, 8 or 16", attn_stride)
         self.num_layers, self.use_vspm, self.use_aspm = num_layers, use_vspm, use_aspm
         self.pos_enc, self.pool, self.feat_pos = pos_enc, attn_stride // 4, feat_pos
+        self.residual = residual
         self.adapter = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(num_convs))
         for conv in self.adapter:
             weight_init.c2_msra_fill(conv)
@@ -189,7 +192,8 @@ class SAMH(nn.Module):
             if i < last:
                 x = F.relu(self.adapter_norm[i](x) if self.adapter_norm else x)
             if i in (last // 2, last):
-                outputs.append(x.unflatten(0, features.shape[:2]))
+                output = x.unflatten(0, features.shape[:2])
+                outputs.append(features + output if self.residual else output)
         return outputs[0], outputs[1]
 
     def prior_mask(self, visible_logits: Tensor, amodal_logits: Tensor) -> Tensor:

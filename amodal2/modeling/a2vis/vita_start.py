@@ -17,7 +17,7 @@ from amodal2.layers import MultiheadAttention
 from amodal2.modeling.a2vis.head import A2VISHead
 
 _OFFSET = 4.0
-"""Lifts features of unit scale above zero before a ReLU and is taken off behind it."""
+"""Lifts normalised prototypes above zero before a ReLU and is taken off behind it."""
 _LIKENESS = 2.5
 """Attention logit per unit of a head's mean product; two equal prototypes reach 10 at width 16."""
 
@@ -26,8 +26,8 @@ _LIKENESS = 2.5
 def start_from_vita(head: A2VISHead, weights: Mapping[str, Tensor]) -> dict[str, str]:
     """Set the parameters of A2VIS's head so that it repeats VITA.
 
-    The visible head must have VITA's mask head already. Query and key projections of SAMH keep
-    their random values; its read-outs start at zero.
+    The visible head must have VITA's mask head already. The last layer of each branch of
+    SAMH starts at zero, what is before it keeps its random values.
 
     Args:
         head: changed in place; see :func:`check_vita_start`.
@@ -44,7 +44,7 @@ def start_from_vita(head: A2VISHead, weights: Mapping[str, Tensor]) -> dict[str,
     if head.samh is not None:
         started["samh."] = "vita_module.mask_embed"
         head.samh.mask_embed.load_state_dict(head.visible_embed.state_dict())
-        _pass_through(dict(head.samh.named_parameters()), len(head.samh.adapter))
+        _silence(dict(head.samh.named_parameters()), len(head.samh.adapter))
     for name, value in parameters.items():
         if re.fullmatch(r"update\.norm\..*|samh\.layers\.\d+\.norm[12]\..*", name):
             value.copy_(weights[f"{decoder_norm}.{name.rpartition('.')[2]}"])
@@ -69,7 +69,7 @@ def check_vita_start(head: A2VISHead) -> None:
     found = {
         "UPDATE.INIT first_clip": head.init == "first_clip",
         "UPDATE.SOFTMAX_AXIS local": head.update.attn.softmax_axis == "local",
-        'SAMH.NORM ""': head.samh is None or not head.samh.adapter_norm,
+        "SAMH.RESIDUAL True": head.samh is None or head.samh.residual,
         "SAMH.FEAT_POS False": head.samh is None or not head.samh.feat_pos,
     }
     for wanted, holds in found.items():
@@ -90,15 +90,11 @@ def _read_most_alike(attention: MultiheadAttention) -> None:
     attention.out_proj.bias.zero_()
 
 
-def _pass_through(samh: Mapping[str, Tensor], num_convs: int) -> None:
-    """Let features pass the convolutions, and prototypes the layers, as they are."""
-    for i in range(num_convs):
-        nn.init.dirac_(samh[f"adapter.{i}.weight"])
-        samh[f"adapter.{i}.bias"].zero_()
-    samh["adapter.0.bias"].fill_(_OFFSET)
-    samh[f"adapter.{num_convs - 1}.bias"].fill_(-_OFFSET)
+def _silence(samh: Mapping[str, Tensor], num_convs: int) -> None:
+    """Let convolutions and layers add nothing to the features and prototypes yet."""
+    read_outs = (".out_proj.", ".ffn.linear2.", f"adapter.{num_convs - 1}.")
     for name, value in samh.items():
-        if ".out_proj." in name or ".ffn.linear2." in name:
+        if any(part in name for part in read_outs):
             value.zero_()
 
 

@@ -8,7 +8,10 @@ import amodal2.modeling  # noqa: F401 registers the models
 from amodal2.checkpoint import AmodalCheckpointer
 from tests.modeling.tiny import make_sample, tiny_config
 
-_VITA = ("MODEL.A2VIS.START", "vita", "MODEL.A2VIS.UPDATE.INIT", "first_clip")
+_VITA = (
+    *("MODEL.A2VIS.START", "vita", "MODEL.A2VIS.UPDATE.INIT", "first_clip"),
+    *("MODEL.A2VIS.SAMH.RESIDUAL", True),
+)
 
 
 def build(*changes):
@@ -102,6 +105,7 @@ def test_vita_start_other_number_of_classes_leaves_the_class_head_alone(vita_fil
     [
         ("MODEL.A2VIS.UPDATE.INIT", "learned"),
         ("MODEL.A2VIS.SAMH.FEAT_POS", True),
+        ("MODEL.A2VIS.SAMH.RESIDUAL", False),
         ("MODEL.A2VIS.UPDATE.SOFTMAX_AXIS", "global"),
     ],
 )
