@@ -10,12 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from amodal2.data.synthetic.cameras import Pinhole, axes_along
-from amodal2.data.synthetic.solids import Vector
+from amodal2.data.synthetic.solids import Vector, scaled
 from amodal2.data.synthetic.toy_looks import Floor, Look, draw_look
 from amodal2.data.synthetic.toys import TOYS
 from amodal2.data.synthetic.tumbling import Body, Motion, tumble
 
 _COUNT = (12, 21)
+_LARGE = 3
+"""How many of the toys that rest at the start are large enough to hide others."""
+_LARGE_FACTOR, _FACTOR = (1.35, 1.75), (0.6, 1.05)
 _FOCAL = 1.15
 """In image widths."""
 
@@ -103,7 +106,7 @@ def build_playroom(rng: np.random.Generator, frames: int, height: int, width: in
     count = int(rng.integers(*_COUNT))
     rounds = [rng.permutation(len(TOYS)) for _ in range(2)]
     kinds = np.concatenate(rounds)[:count].tolist()
-    bodies = [TOYS[kind].build(rng) for kind in kinds]
+    bodies = [_grow(rng, TOYS[kind].build(rng), large=n < _LARGE) for n, kind in enumerate(kinds)]
     looks = [draw_look(rng) for _ in kinds]
     azimuth, height_angle = rng.uniform(0, 2 * np.pi), rng.uniform(0.8, 1.2)
     lamp = Lamp(_direction(azimuth, height_angle), rng.uniform(0.55, 0.72))
@@ -119,6 +122,12 @@ def build_playroom(rng: np.random.Generator, frames: int, height: int, width: in
     )
 
 
+def _grow(rng: np.random.Generator, body: Body, *, large: bool) -> Body:
+    """Return the body in a size of its own."""
+    factor = rng.uniform(*(_LARGE_FACTOR if large else _FACTOR))
+    return tuple(scaled(part, factor) for part in body)
+
+
 def _direction(azimuth: float, elevation: float) -> Vector:
     """Return the unit vector (float64 [3]) at two angles in radians."""
     flat = np.cos(elevation)
@@ -127,8 +136,8 @@ def _direction(azimuth: float, elevation: float) -> Vector:
 
 def _orbit(rng: np.random.Generator, frames: int) -> Orbit:
     """Draw a circular path of up to a fifth of a turn in two seconds, a little up or down."""
-    distance = rng.uniform(4.6, 5.8)
-    pace = rng.choice([-1, 1]) * rng.uniform(0.012, 0.05)
+    distance = rng.uniform(4.3, 5.4)
+    pace = rng.choice([-1, 1]) * rng.uniform(0.02, 0.055)
     climb, elevation = rng.uniform(-0.004, 0.004), rng.uniform(0.26, 0.6)
     start = rng.uniform(0, 2 * np.pi)
     target = np.array([*rng.uniform(-0.2, 0.2, 2), rng.uniform(0.35, 0.6)])

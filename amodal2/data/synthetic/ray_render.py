@@ -26,7 +26,6 @@ _FLOOR, _SKY = -1, -2
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 _CREASE = 0.9
 _SHADOW_REACH = 4.5
-_SHADOW_PIXELS = 224
 _SHADOW_MARGIN = 0.06
 _FOG = 0.02
 
@@ -125,7 +124,7 @@ def render_playroom(
     surface = _resolve(scene, t, camera, pixels, hits)
     amodal, order = _labels(hits, height * width)
     visible = surface.owner == np.arange(len(hits))[:, None]
-    lit = _light(scene, t)
+    lit = _light(scene, t, max(height, width))
     image = _shade(scene, camera, surface, lit)
     _smooth_edges(scene, t, camera, surface, image, lit)
     size = (height, width)
@@ -139,9 +138,7 @@ def render_playroom(
     )
 
 
-def _cast(
-    scene: Playroom, t: int, camera: Pinhole | ParallelRays, pixels: Raster
-) -> Iterator[Hit]:
+def _cast(scene: Playroom, t: int, camera: Pinhole | ParallelRays, pixels: Raster) -> Iterator[Hit]:
     """Cast the rays at every toy in turn."""
     origin, rays = camera.rays(pixels.x, pixels.y)
     for n, body in enumerate(scene.bodies):
@@ -155,9 +152,7 @@ def _cast(
         yield Hit(near[hit], depth[hit], part[hit], plane[hit])
 
 
-def _resolve(
-    scene: Playroom, t: int, camera: Pinhole, pixels: Raster, hits: list[Hit]
-) -> Surface:
+def _resolve(scene: Playroom, t: int, camera: Pinhole, pixels: Raster, hits: list[Hit]) -> Surface:
     """Find what each ray sees first."""
     origin, rays = camera.rays(pixels.x, pixels.y)
     floor = np.full(len(pixels.x), FAR)
@@ -205,14 +200,14 @@ def _labels(hits: list[Hit], count: int) -> tuple[npt.NDArray[np.bool_], list[in
     return np.isfinite(whole), order
 
 
-def _light(scene: Playroom, t: int) -> tuple[ParallelRays, FloatImage]:
-    """Return the lamp's view and, per pixel of it, how far its light comes."""
-    view = ParallelRays(axes_along(-scene.lamp.direction), _SHADOW_REACH, _SHADOW_PIXELS)
-    pixels = Raster.whole(_SHADOW_PIXELS, _SHADOW_PIXELS)
+def _light(scene: Playroom, t: int, size: int) -> tuple[ParallelRays, FloatImage]:
+    """Return the lamp's view, ``size`` pixels a side, and how far its light comes in each."""
+    view = ParallelRays(axes_along(-scene.lamp.direction), _SHADOW_REACH, size)
+    pixels = Raster.whole(size, size)
     reached = np.full(len(pixels.x), np.inf)
     for hit in _cast(scene, t, view, pixels):
         reached[hit.places] = np.minimum(reached[hit.places], hit.depth)
-    return view, reached.reshape(_SHADOW_PIXELS, _SHADOW_PIXELS).astype(np.float32)
+    return view, reached.reshape(size, size).astype(np.float32)
 
 
 def _lit(view: ParallelRays, reached: FloatImage, points: Vector) -> Vector:
@@ -322,6 +317,8 @@ def _flow(
             moved = turn(scene.motion.rotations[t + 1, n], points[:, own])
             points[:, own] = moved + scene.motion.positions[t + 1, n][:, None]
     column, row, _ = scene.camera(t + 1, height, width).project(points)
-    return np.stack([column - pixels.x, row - pixels.y], axis=1).astype(np.float32).reshape(
-        height, width, 2
+    return (
+        np.stack([column - pixels.x, row - pixels.y], axis=1)
+        .astype(np.float32)
+        .reshape(height, width, 2)
     )

@@ -8,7 +8,7 @@ same numbers come from any number of threads. Dimensions: P rays, F planes; leng
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -74,9 +74,7 @@ def block(centre: npt.ArrayLike, halves: npt.ArrayLike) -> Part:
     normals = np.concatenate([np.eye(3), -np.eye(3)])
     offsets = np.concatenate([sizes + middle, sizes - middle])
     reach = float(np.linalg.norm(np.abs(middle) + sizes))
-    return Part(
-        np.zeros(3), middle, normals, offsets, reach, "box", tuple(float(s) for s in sizes)
-    )
+    return Part(np.zeros(3), middle, normals, offsets, reach, "box", tuple(float(s) for s in sizes))
 
 
 def hull(vertices: npt.ArrayLike) -> Part:
@@ -87,6 +85,19 @@ def hull(vertices: npt.ArrayLike) -> Part:
     reach = float(np.linalg.norm(points, axis=1).max())
     zero = np.zeros(3)
     return Part(zero, zero, planes[:, :3], -planes[:, 3], reach, "mesh", vertices=points)
+
+
+def scaled(part: Part, factor: float) -> Part:
+    """Return the part ``factor`` times as large, about the origin."""
+    return replace(
+        part,
+        weights=part.weights / factor**2,
+        centre=part.centre * factor,
+        offsets=part.offsets * factor,
+        reach=part.reach * factor,
+        size=tuple(size * factor for size in part.size),
+        vertices=part.vertices * factor,
+    )
 
 
 def cast_parts(
