@@ -57,6 +57,8 @@ TEST_REQUIREMENTS = ["hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5"]
 EXTRAS = {
     # The build of PySceneDetect that needs no windows; the other one brings OpenCV with them.
     "datasets": ["scenedetect-headless>=0.7"],
+    # The simulator of the playroom, without MuJoCo's viewers and what they draw with.
+    "physics": ["mujoco-core>=4.0"],
     # Diffusion-VAS; amodal2/modeling/diffusion_vas/libraries.py checks these versions, too.
     "diffusion": ["accelerate>=1.0", "diffusers>=0.42", "transformers>=5.0"],
     "test": TEST_REQUIREMENTS,

@@ -1,4 +1,3 @@
-import argparse
 import importlib.util
 import json
 
@@ -47,9 +46,3 @@ def test_main_dense_draws_another_choreography(script, tmp_path):
 
 def test_main_bad_value_ends_with_status_two(script, tmp_path):
     assert script.main(["--out", str(tmp_path), "--frames", "200"]) == 2
-
-
-def test_parse_size_reads_width_first(script):
-    assert script.parse_size("480x320") == (480, 320)
-    with pytest.raises(argparse.ArgumentTypeError, match="WIDTHxHEIGHT"):
-        script.parse_size("480")

@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 
 from amodal2.data.datasets.catalog import registered_by
-from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES, MARKET_CATEGORIES
+from amodal2.data.datasets.categories import (
+    AQUARIUM_CATEGORIES,
+    MARKET_CATEGORIES,
+    PLAYROOM_CATEGORIES,
+)
 from amodal2.data.datasets.coco_amodal import register_amodal_coco_instances
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
@@ -42,6 +46,8 @@ VIDEO_DATASETS: dict[str, Row] = {
     "movid_a_amodal_test": ("movid_a/test.json", "movid_a", CLASS_AGNOSTIC),
     "ovis_personcar_visible_train": ("ovis/person_car.json", "ovis", None),
     "ovis_v1_visible_train": ("ovis/train.json", "ovis", None),
+    "playroom_v1_amodal_train": ("playroom/train.json", "playroom", PLAYROOM_CATEGORIES),
+    "playroom_v1_amodal_val": ("playroom/val.json", "playroom", PLAYROOM_CATEGORIES),
     "sailvos_25f_amodal_train": ("sailvos/train.json", "sailvos", None),
     "sailvos_25f_amodal_val": ("sailvos/val.json", "sailvos", None),
     "ytvis_2019_visible_train": ("ytvis_2019/train.json", "ytvis_2019", None),

@@ -21,6 +21,22 @@ AQUARIUM_CATEGORIES = {
 MARKET_CATEGORIES = {1: "car", 2: "person", 3: "animal", 4: "box", 5: "bottle", 6: "chair"}
 """Category id -> kind of thing of the rendered market."""
 
+PLAYROOM_CATEGORIES = {
+    1: "ball",
+    2: "egg",
+    3: "box",
+    4: "wedge",
+    5: "pyramid",
+    6: "gem",
+    7: "cylinder",
+    8: "cone",
+    9: "capsule",
+    10: "dumbbell",
+    11: "jack",
+    12: "table",
+}
+"""Category id -> kind of toy of the rendered playroom."""
+
 
 def dataset_categories(name: str, num_classes: int) -> dict[int, str]:
     """Return the categories of a dataset in the order of the contiguous class indices.

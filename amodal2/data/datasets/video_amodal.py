@@ -32,7 +32,8 @@ def load_video_amodal_json(
     paths) or the video as ``file_name``, and ``annotations``: dicts with ``id``, ``category_id``
     (contiguous, from 0), ``iscrowd``, ``segmentations`` and ``amodal_segmentations`` (T compressed
     RLEs or None each; the amodal list is None as a whole where the file has no amodal masks).
-    Optical flow has absolute paths too: ``flow_file`` (an archive) or ``flow_files``. Further keys
+    Optical flow has absolute paths too: ``flow_file`` (an archive) or ``flow_files``,
+    and depth: ``depth_files``. Further keys
     of the file's video entries (``depth_order``) are passed on as they are.
 
     Args:
@@ -112,10 +113,11 @@ def _to_dicts(dataset: VideoDataset, root: str, id_map: dict[int, int]) -> list[
             entry["file_name"] = os.path.join(root, video["file_name"])
         if video.get("flow_file") is not None:
             entry["flow_file"] = os.path.join(root, video["flow_file"])
-        if video.get("flow_files") is not None:
-            entry["flow_files"] = [
-                None if path is None else os.path.join(root, path) for path in video["flow_files"]
-            ]
+        for key in ("flow_files", "depth_files"):
+            if video.get(key) is not None:
+                entry[key] = [
+                    None if path is None else os.path.join(root, path) for path in video[key]
+                ]
         entry["annotations"] = tracks[video["id"]]
         dicts.append(entry)
     return dicts

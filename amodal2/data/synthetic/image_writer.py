@@ -138,8 +138,7 @@ def _write_picture(task: _Task) -> SourceImage:
     name = f"{split}/{index:06d}.png"
     with atomic_write(Path(out) / name) as temporary:
         temporary.write_bytes(encode_png(frame.image))
-    categories = [scene.actors[i].category_id or 0 for i in scene.objects()]
-    return label_picture(frame, categories, index, name)
+    return label_picture(frame, scene.category_ids, index, name)
 
 
 def label_picture(frame: Frame, categories: list[int], number: int, file_name: str) -> SourceImage:

@@ -56,6 +56,7 @@ class Frame:
         amodal (bool [N, H, W]): amodal masks of the same objects.
         order (list[int]): object numbers 0..N-1 from nearest to farthest.
         flow (float32 [H, W, 2] | None): where each pixel's surface point goes in the next frame.
+        depth (float32 [H, W] | None): metres along the optical axis, of scenes that have metres.
     """
 
     image: npt.NDArray[np.uint8]
@@ -63,6 +64,7 @@ class Frame:
     amodal: npt.NDArray[np.bool_]
     order: list[int]
     flow: FloatImage | None = None
+    depth: FloatImage | None = None
 
 
 class _Placement:

@@ -123,6 +123,11 @@ class Scene:
         """Return the indices of the annotated actors."""
         return [i for i, actor in enumerate(self.actors) if actor.category_id is not None]
 
+    @property
+    def category_ids(self) -> list[int]:
+        """Categories of the annotated actors."""
+        return [actor.category_id for actor in self.actors if actor.category_id is not None]
+
     def order(self, t: int) -> list[int]:
         """Return the indices of all actors at frame ``t``, nearest first."""
         depth = [float(actor.trajectory.depth[t]) for actor in self.actors]

@@ -53,7 +53,10 @@ def start_split(root: Path, split: str, info: dict[str, Any], *, force: bool) ->
                 "parameters or missing files; choose another folder or pass --force"
             )
         _remove_split(target, root)
-    for path in [*root.glob(f".{split}_*"), *root.glob(f"flow/.{split}_*")]:
+    left = (
+        path for folder in ("", "flow", "depth") for path in (root / folder).glob(f".{split}_*")
+    )
+    for path in left:
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -110,7 +113,8 @@ def _listed_files(content: dict[str, Any]) -> Iterator[str]:
     """Iterate over all files that a dataset's JSON names."""
     for entry in content["videos"] if "videos" in content else content["images"]:
         yield from entry["file_names"] if "file_names" in entry else [entry["file_name"]]
-        yield from (name for name in entry.get("flow_files", ()) if name is not None)
+        for kind in ("flow_files", "depth_files"):
+            yield from (name for name in entry.get(kind, ()) if name is not None)
 
 
 def _remove_split(target: Path, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Datasets of rendered scenes on disk: frames or videos, optical flow and one JSON per split.
+"""Datasets of rendered scenes on disk: frames or videos, flow, depth and one JSON per split.
 
 Every video depends on the seed, its split and its index alone, so neither the number of videos nor
 the number of processes changes it. The JSON is written last; a split without one is incomplete.
@@ -26,10 +26,12 @@ import numpy.typing as npt
 from amodal2.data.synthetic.annotate import TrackLabels
 from amodal2.data.synthetic.aquarium import CATEGORIES, build_aquarium
 from amodal2.data.synthetic.choreography import DENSE
-from amodal2.data.synthetic.render import render_frame
-from amodal2.data.synthetic.scene import Scene
+from amodal2.data.synthetic.playroom import build_playroom
+from amodal2.data.synthetic.ray_render import render_playroom
+from amodal2.data.synthetic.render import Frame, render_frame
 from amodal2.data.synthetic.split_files import SPLITS, encode_png, run_tasks, start_split
 from amodal2.data.synthetic.statistics import measure_dataset
+from amodal2.data.synthetic.toys import CATEGORIES as TOY_CATEGORIES
 from amodal2.utils.files import atomic_write, write_json
 
 logger = logging.getLogger(__name__)
@@ -45,17 +47,23 @@ class SceneKind:
     """A kind of scene that can be written.
 
     Attributes:
-        build (Callable): (rng, frames, height, width) to a scene.
+        build (Callable): (rng, frames, height, width) to a scene that has ``category_ids`` of its
+            objects.
         categories (dict[int, str]): category id to name.
+        render (Callable): (scene, frame, height, width, flow=...) to a frame of it.
+        depth (bool): its frames have depth.
     """
 
-    build: Callable[[np.random.Generator, int, int, int], Scene]
+    build: Callable[[np.random.Generator, int, int, int], Any]
     categories: dict[int, str]
+    render: Callable[..., Frame] = render_frame
+    depth: bool = False
 
 
 SCENES: dict[str, SceneKind] = {
     "aquarium": SceneKind(build_aquarium, CATEGORIES),
     "aquarium_dense": SceneKind(partial(build_aquarium, crowding=DENSE), CATEGORIES),
+    "playroom": SceneKind(build_playroom, TOY_CATEGORIES, render_playroom, depth=True),
 }
 """Every scene by name."""
 
@@ -73,6 +81,7 @@ class DatasetSpec:
         format (str): "mp4" (one H.264 file per video) or "png" (a folder of frames per video).
         flow (bool): also write optical flow.
         fps (int): frames per second of the videos.
+        depth (bool): also write depth, of a scene that has it.
     """
 
     scene: str = "aquarium"
@@ -83,6 +92,7 @@ class DatasetSpec:
     format: str = "mp4"
     flow: bool = False
     fps: int = 15
+    depth: bool = False
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -90,8 +100,10 @@ class DatasetSpec:
         Raises:
             ValueError: if one is out of range.
         """
+        with_depth = sorted(name for name, kind in SCENES.items() if kind.depth)
         checks = (
             (self.scene in SCENES, f"scene in {sorted(SCENES)}", self.scene),
+            (not self.depth or self.scene in with_depth, f"depth of {with_depth}", self.scene),
             (self.seed >= 0, "seed >= 0", self.seed),
             (1 <= self.frames <= 128, "frames in 1..128", self.frames),
             (self.format in ("mp4", "png"), "format 'mp4' or 'png'", self.format),
@@ -107,7 +119,7 @@ class DatasetSpec:
                 raise ValueError(f"DatasetSpec: expected {expected}, got {got}")
 
 
-def build_scene(spec: DatasetSpec, split: str, index: int) -> Scene:
+def build_scene(spec: DatasetSpec, split: str, index: int) -> Any:
     """Make up one video of a dataset.
 
     Args:
@@ -116,9 +128,10 @@ def build_scene(spec: DatasetSpec, split: str, index: int) -> Scene:
         index (int): number of the video in its split, from 0.
 
     Returns:
-        Scene: ready to render.
+        Any: the scene, ready to render.
 
     Raises:
+        MissingDependencyError: if the scene needs an optional library that is not installed.
         ValueError: if there is no such split.
     """
     if split not in SPLITS:
@@ -153,6 +166,7 @@ def write_split(
 
     Raises:
         FileExistsError: if the split exists with other parameters and ``force`` is off.
+        MissingDependencyError: if the scene needs an optional library that is not installed.
         ValueError: if ``count`` or ``workers`` is out of range.
     """
     if count < 0 or workers < 1:
@@ -163,6 +177,8 @@ def write_split(
     target = root / f"{split}.json"
     info = {"generator": "amodal2 synthetic", "version": VERSION, **asdict(spec)}
     info |= {"split": split, "videos": count}
+    if not spec.depth:
+        del info["depth"]  # as in datasets that were made before there was depth
     if not start_split(root, split, info, force=force):
         return target
     videos: list[dict[str, Any]] = []
@@ -196,17 +212,20 @@ def _write_video(task: _Task) -> _Result:
     spec, out, split, index = task
     root, name = Path(out), f"{split}_{index:05d}"
     scene = build_scene(spec, split, index)
-    categories = [scene.actors[i].category_id or 0 for i in scene.objects()]
-    labels = TrackLabels(categories, spec.height, spec.width)
-    flows: list[npt.NDArray[np.float16]] = []
+    labels = TrackLabels(scene.category_ids, spec.height, spec.width)
+    flows: list[npt.NDArray[np.floating]] = []
+    depths: list[npt.NDArray[np.floating]] = []
 
     def images() -> Iterator[npt.NDArray[np.uint8]]:
         for t in range(spec.frames):
             with_flow = spec.flow and t + 1 < spec.frames
-            frame = render_frame(scene, t, spec.height, spec.width, flow=with_flow)
+            render = SCENES[spec.scene].render
+            frame = render(scene, t, spec.height, spec.width, flow=with_flow)
             labels.add(frame.visible, frame.amodal, frame.order)
             if frame.flow is not None:
                 flows.append(frame.flow.astype(np.float16))
+            if spec.depth and frame.depth is not None:
+                depths.append(frame.depth)
             yield frame.image
 
     video: dict[str, Any] = {
@@ -221,7 +240,9 @@ def _write_video(task: _Task) -> _Result:
         video["file_name"] = f"{name}.mp4"
         _write_mp4(root / f"{name}.mp4", images(), spec)
     if spec.flow:
-        video["flow_files"] = [*_write_flows(root / "flow" / name, flows), None]
+        video["flow_files"] = [*_write_fields(root, "flow", name, flows), None]
+    if spec.depth:
+        video["depth_files"] = _write_fields(root, "depth", name, depths)
     tracks, video["depth_order"] = labels.annotations()
     return video, tracks
 
@@ -251,13 +272,15 @@ def _write_images(folder: Path, images: Iterator[npt.NDArray[np.uint8]]) -> list
     return names
 
 
-def _write_flows(folder: Path, flows: list[npt.NDArray[np.float16]]) -> list[str]:
-    """Write flow fields (float16 [H, W, 2]); return paths relative to the dataset's root."""
+def _write_fields(
+    root: Path, kind: str, video: str, fields: list[npt.NDArray[np.floating]]
+) -> list[str]:
+    """Write "flow" or "depth", one archive per frame; return paths relative to ``root``."""
     names = []
-    with _atomic_folder(folder) as temporary:
-        for t, flow in enumerate(flows):
-            np.savez_compressed(temporary / f"{t:05d}.npz", flow=flow)
-            names.append(f"flow/{folder.name}/{t:05d}.npz")
+    with _atomic_folder(root / kind / video) as temporary:
+        for t, field in enumerate(fields):
+            np.savez_compressed(temporary / f"{t:05d}.npz", **{kind: field})
+            names.append(f"{kind}/{video}/{t:05d}.npz")
     return names
 
 

@@ -3,8 +3,13 @@ from __future__ import annotations
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from amodal2.data.datasets.categories import AQUARIUM_CATEGORIES, dataset_categories
+from amodal2.data.datasets.categories import (
+    AQUARIUM_CATEGORIES,
+    PLAYROOM_CATEGORIES,
+    dataset_categories,
+)
 from amodal2.data.datasets.video_amodal import register_video_amodal_instances
+from amodal2.data.synthetic import toys
 from amodal2.data.synthetic.aquarium import CATEGORIES
 from tests.structures.toy_videos import content, write
 
@@ -20,8 +25,9 @@ def registered(tmp_path):
     MetadataCatalog.pop(NAME)
 
 
-def test_aquarium_categories_are_those_of_the_renderer():
+def test_categories_of_rendered_videos_are_those_of_the_renderers():
     assert AQUARIUM_CATEGORIES == CATEGORIES
+    assert PLAYROOM_CATEGORIES == toys.CATEGORIES
 
 
 def test_dataset_categories_builtin_dataset_needs_no_file():

@@ -70,6 +70,11 @@ def test_write_split_keeps_to_the_video_schema(written):
         assert any(mask is not None for mask in track["segmentations"])
 
 
+def test_write_split_without_depth_says_nothing_of_it(written):
+    assert "depth" not in load(written)["info"]
+    assert "depth_files" not in load(written)["videos"][0]
+
+
 def test_write_split_depth_order_lists_the_objects_with_an_amodal_mask(written):
     content = load(written)
     for video in content["videos"]:
@@ -158,6 +163,7 @@ def test_write_split_mp4_shows_the_scene(tmp_path):
     ("change", "match"),
     [
         ({"scene": "desert"}, "scene in"),
+        ({"depth": True}, r"depth of \['playroom'\], got aquarium"),
         ({"seed": -1}, "seed >= 0"),
         ({"frames": 129}, "frames in 1..128"),
         ({"frames": 0}, "frames in 1..128"),
