@@ -90,8 +90,8 @@ def write_tables(plan: Plan) -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run what is missing; return the exit status."""
     args = parse_arguments(argv)
-    plan = Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)})
     try:
+        plan = Plan(**{field.name: getattr(args, field.name) for field in fields(Plan)})
         for part in args.part:
             for step in make_steps(plan, part):
                 if not step.file.is_file():

@@ -38,8 +38,11 @@ class Plan:
         aquarium_train: aquarium videos to train on.
         aquarium_iterations: of going on from the shipped weights on the aquarium.
         aquarium_test: validation videos of the aquarium.
-        tracked: validation videos that A2VIS tracks.
+        tracked: validation videos that A2VIS tracks, at least 2 and at most ``aquarium_test``.
         adapt: most iterations of adaptation to one video.
+
+    Raises:
+        ValueError: if ``tracked`` is out of range.
     """
 
     out: Path
@@ -52,6 +55,13 @@ class Plan:
     aquarium_test: int = 20
     tracked: int = 10
     adapt: int = 100
+
+    def __post_init__(self) -> None:
+        """Check the number of videos that are tracked."""
+        if not 2 <= self.tracked <= self.aquarium_test:
+            raise ValueError(
+                f"Plan: expected tracked in [2, {self.aquarium_test}], got {self.tracked}"
+            )
 
     def data(self, name: str) -> Path:
         """Return the annotation file of a dataset, "folder/split"."""
@@ -178,31 +188,38 @@ def official_steps(plan: Plan) -> list[Step]:
     return [*steps, scoring(plan, "official_savos", data, "savos", *options)]
 
 
+def aquarium_data(plan: Plan) -> list[Step]:
+    """Return the making of the part of the aquarium that is used, and of it without a species."""
+    folder, seen = plan.out / "data" / "aquarium", plan.out / "data_seen" / "aquarium"
+    count = plan.aquarium_train
+    sources = {
+        folder / "val.json": (plan.aquarium / "val.json", plan.aquarium_test, ()),
+        folder / "train.json": (plan.aquarium / "train.json", count, ()),
+        seen / "train.json": (folder / "train.json", count, (UNSEEN,)),
+    }
+    return [
+        Step(file, partial(write_subset, source, file, number, crowds))
+        for file, (source, number, crowds) in sources.items()
+    ]
+
+
+def aquarium_training(plan: Plan, name: str) -> Step:
+    """Return the training on all species ("all") or without one ("seen")."""
+    root = {"all": "data", "seen": "data_seen"}[name]
+    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations)
+    return training(plan, f"aquarium_{name}", "savos_aquarium", *length, root=root)
+
+
 def species_steps(plan: Plan) -> list[Step]:
     """Tables 2 and 3: an unseen species, and another scene, with and without adaptation."""
-    folder, config = plan.out / "data" / "aquarium", "savos_aquarium"
-    train, test = plan.aquarium / "train.json", plan.aquarium / "val.json"
-    seen = plan.out / "data_seen" / "aquarium" / "train.json"
-    steps = [
-        Step(file, partial(write_subset, source, file, count, crowds))
-        for file, source, count, crowds in (
-            (folder / "train.json", train, plan.aquarium_train, ()),
-            (folder / "val.json", test, plan.aquarium_test, ()),
-        )
-    ]
-    hide = partial(write_subset, folder / "train.json", seen, plan.aquarium_train, (UNSEEN,))
-    steps.append(Step(seen, hide))
-    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations)
+    steps = [*aquarium_data(plan), *(aquarium_training(plan, name) for name in ("seen", "all"))]
     rows: list[tuple[str, str, tuple[object, ...]]]
     rows = [(name, name, ()) for name in ("modal", "convex", "union")]
     weights: dict[str, object] = {"gum": SHIPPED}
-    for name, root in {"seen": "data_seen", "all": "data"}.items():
-        run = f"aquarium_{name}"
-        steps.append(training(plan, run, config, *length, root=root))
-        weights[name] = plan.weights(run)
+    weights |= {name: plan.weights(f"aquarium_{name}") for name in ("seen", "all")}
     adapt = ("--adapt", "--adapt-iterations", plan.adapt)
     for name, file in weights.items():
-        options = model_options(config, file)
+        options = model_options("savos_aquarium", file)
         rows.append((name, "savos", options))
         if name != "all":
             state = ("--adapt-dir", plan.out / "adaptation" / name)
@@ -218,24 +235,28 @@ def composition_steps(plan: Plan) -> list[Step]:
     """Table 11: completers on the visible tracks of the shipped A2VIS."""
     demo = plan.out / "demo"
     names = [f"val_{number:05d}" for number in range(plan.tracked)]
-    inputs = [plan.aquarium / name for name in names]
     track = partial(
         run_tool,
         plan,
         "tools/video_demo.py",
         *("--config-file", ROOT / "configs/a2vis/quick/a2vis_aquarium.yaml"),
-        *("--save", "json", "--score", 0, "--output", demo, "--input", *inputs),
+        *("--save", "json", "--score", 0, "--output", demo),
+        *("--input", *(plan.aquarium / name for name in names)),
         *("--opts", "MODEL.DEVICE", "cpu"),
     )
-    steps = [Step(demo / names[-1] / "tracks.json", track)]
-    savos = model_options("savos_aquarium", plan.weights("aquarium_all"))
-    rows: dict[str, tuple[str, tuple[object, ...]]] = {
-        "a2vis": ("none", ()),
-        **{name: (name, ()) for name in ("modal", "convex", "convex_r", "union")},
-        "union_anywhere": ("union", ("--option", "inside_others=False")),
-        "savos": ("savos", savos),
-    }
-    for row, (completer, more) in rows.items():
+
+    def row(name: str, completer: str, *more: object) -> Step:
         tracks = ("--tracks", demo, "--videos", plan.tracked, "--compose", "visible", *more)
-        steps.append(scoring(plan, f"composition_{row}", "aquarium/val", completer, *tracks))
-    return steps
+        return scoring(plan, f"composition_{name}", "aquarium/val", completer, *tracks)
+
+    trained = plan.weights("aquarium_all")
+    return [
+        *aquarium_data(plan),
+        Step(demo / names[-1] / "tracks.json", track),
+        row("a2vis", "none"),
+        *(row(name, name) for name in ("modal", "convex", "convex_r", "union")),
+        row("union_anywhere", "union", "--option", "inside_others=False"),
+        row("savos_gum", "savos", *model_options("savos_aquarium", SHIPPED)),
+        aquarium_training(plan, "all"),
+        row("savos", "savos", *model_options("savos_aquarium", trained)),
+    ]
