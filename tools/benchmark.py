@@ -16,9 +16,11 @@ faster-coco-eval, ``tracking`` (HOTA, CLEAR and identity metrics) against TrackE
 installed. Ours goes from parsed files to the scores with all checks of the predictions; every peer
 must give the same numbers, and a ratio below the floor that the project has set is named.
 ``completers`` completes 1, 16 and 64 objects with C2F-Seg, at once and by the official call pattern
-(one object at a time, everything anew in each of the K passes), with the same weights; milliseconds
-are for all objects. ``diffusion`` runs the sampling of Diffusion-VAS against the calls of the
-official pipeline. On a busy machine use one thread and --cpu-time.
+(one object at a time, everything anew in each of the K passes), with the same weights, and trains
+and completes 8 frames of 1 and 3 objects with SaVos in their regions and on whole frames (see
+tools/benchmarks/savos_peer.py); milliseconds are for all objects. ``diffusion`` runs the sampling
+of Diffusion-VAS against the calls of the official pipeline. On a busy machine use one thread and
+--cpu-time.
 
 Examples::
 
@@ -215,7 +217,8 @@ def run_eval(args: argparse.Namespace) -> int:
 
 def run_completers(args: argparse.Namespace) -> int:
     """Run the cases of the completers."""
-    return run_cases(load_module("c2f_seg").completer_cases(), args, roofline=False)
+    cases = load_module("c2f_seg").completer_cases() + load_module("savos").savos_cases()
+    return run_cases(cases, args, roofline=False)
 
 
 def run_diffusion(args: argparse.Namespace) -> int:
@@ -307,9 +310,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     kinds = ("image_ap", "video_ap", "tracking")
     evaluation.add_argument("--op", nargs="*", choices=kinds, help="default: all")
     evaluation.add_argument("--rounds", type=int, default=3, help="timings, median counts")
-    completers = commands.add_parser("completers", help="C2F-Seg against the official call pattern")
+    completers = commands.add_parser(
+        "completers", help="C2F-Seg and SaVos against the official call pattern"
+    )
     completers.set_defaults(run=run_completers)
-    completers.add_argument("--op", nargs="*", choices=("c2f_seg",), help="default: all")
+    completers.add_argument("--op", nargs="*", choices=("c2f_seg", "savos"), help="default: all")
     completers.add_argument("--rounds", type=int, default=3, help="timings, median counts")
     diffusion = commands.add_parser("diffusion", help="Diffusion-VAS in the official calls")
     diffusion.set_defaults(run=run_diffusion, op=None)

@@ -7,7 +7,7 @@ iteration is one step on all objects of the video. Letters: B tracks, T frames, 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,7 @@ class VideoAdapter:
         tracks: Sequence[Track],
         flow: OpticalFlow,
         truth: Mapping[int, MaskTube] | None = None,
+        only: Collection[int] | None = None,
     ) -> AdaptationHistory:
         """Learn from the visible masks of a video; afterwards the model is in evaluation mode.
 
@@ -117,12 +118,13 @@ class VideoAdapter:
             tracks: its visible masks.
             flow: gives the flow.
             truth: amodal masks by track id, to measure and never to learn from.
+            only: ids of the tracks that are learnt from; None takes all.
 
         Returns:
             AdaptationHistory: empty if no object is visible for three frames.
         """
         self.restore()
-        items = self._items(source, tracks, flow, truth or {})
+        items = self._items(source, tracks, flow, truth or {}, only)
         optimizer = torch.optim.Adam(self._model.parameters(), self._settings.learning_rate)
         history, file = AdaptationHistory(), self._state_file(name)
         done = not items
@@ -166,8 +168,9 @@ class VideoAdapter:
         tracks: Sequence[Track],
         flow: OpticalFlow,
         truth: Mapping[int, MaskTube],
+        only: Collection[int] | None,
     ) -> list[dict[str, Any]]:
-        """Cut every object's visible life into samples."""
+        """Cut the objects' visible lives into samples."""
         mapper = ObjectTrackMapper(is_train=True, num_frames=self._settings.clip_len)
         records: list[dict[str, Any]] = [
             {
@@ -178,7 +181,8 @@ class VideoAdapter:
             for track in tracks
         ]
         items = []
-        for record in records:
+        wanted = [one for one in records if only is None or one["id"] in only]
+        for record in wanted:
             tube = record["segmentations"] or []
             seen = [t for t, rle in enumerate(tube) if rle is not None]
             if not seen:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from amodal2.modeling.completion import (
 from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import MaskTube, Track, VideoPrediction
 from amodal2.utils.frame_source import FrameSource
-from amodal2.utils.optical_flow import open_flow
+from amodal2.utils.optical_flow import OpticalFlow, open_flow
 from amodal2.video.loaded_tracks import loaded_tracks
 from amodal2.video.tracks import Tracks
 
@@ -96,14 +96,16 @@ def parse_options(texts: Sequence[str]) -> dict[str, object]:
 def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
     """Build the model of a trained completer; its options leave ``values``."""
     config, weights = values.pop("config", None), values.pop("weights", None)
-    if config is None or weights is None:
-        raise ValueError(
-            f"TrackCompletion.build: expected config=FILE and weights=FILE for {name}, got "
-            f"config={config} and weights={weights}"
-        )
     cfg = get_cfg()
-    cfg.merge_from_file(str(config))
-    cfg.MODEL.WEIGHTS = str(weights)
+    if config is not None:
+        cfg.merge_from_file(str(config))
+    if weights is not None:
+        cfg.MODEL.WEIGHTS = str(weights)
+    if config is None or not cfg.MODEL.WEIGHTS:
+        raise ValueError(
+            f"TrackCompletion.build: expected config=FILE, and weights=FILE if it names none, for "
+            f"{name}, got config={config} and weights={weights}"
+        )
     cfg.MODEL.DEVICE = device
     return load_model(cfg)
 
@@ -138,7 +140,7 @@ class TrackCompletion:
         Args:
             name: of ``COMPLETER_REGISTRY``.
             options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
-                and ``weights``.
+                and ``weights`` (default: those that the file names).
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
@@ -164,9 +166,10 @@ class TrackCompletion:
         tracks: Sequence[Track],
         on_frame: Callable[[], object] | None = None,
         *,
-        flow: str | None = None,
+        flow: OpticalFlow | None = None,
         name: str = "video",
         truth: Mapping[int, MaskTube] | None = None,
+        only: Collection[int] | None = None,
     ) -> list[VideoPrediction]:
         """Complete tracks, see ``complete_video``.
 
@@ -174,18 +177,25 @@ class TrackCompletion:
             source: the video.
             tracks: with visible masks.
             on_frame: called after every frame.
-            flow: source of this video's flow; None takes that of all videos.
+            flow: of this video; None opens the source of all videos.
             name: of the video, for what adaptation keeps.
             truth: amodal masks by track id, which adaptation measures itself by.
+            only: ids of the tracks that are learnt from, completed and returned; None takes all.
 
         Returns:
             list[VideoPrediction]: one per sample.
         """
-        opened = open_flow(flow or self.flow, device=self.settings.device)
+        opened = flow or open_flow(self.flow, device=self.settings.device)
         if self.adapter is not None:
-            self.adapter.adapt(name, source, tracks, opened, truth)
+            self.adapter.adapt(name, source, tracks, opened, truth, only)
         return complete_video(
-            self.completer, source, tracks, self.settings, flow=opened, on_frame=on_frame
+            self.completer,
+            source,
+            tracks,
+            self.settings,
+            flow=opened,
+            on_frame=on_frame,
+            only=only,
         )
 
     def __call__(

@@ -7,7 +7,7 @@ that a number is never shown without the name of its protocol.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,7 @@ def evaluate_completions(
     *,
     protocols: Sequence[str] = DEFAULT_PROTOCOLS,
     file: str | Path | None = None,
+    only: Collection[int] | None = None,
 ) -> CompletionReport:
     """Score completed masks.
 
@@ -100,6 +101,7 @@ def evaluate_completions(
         predictions: records, see :mod:`amodal2.evaluation.completion_input`.
         protocols: names of ``completion_variants.VARIANTS``.
         file: where the predictions come from, for the messages.
+        only: ids of the annotations that are judged; the others still hide them. None judges all.
 
     Returns:
         CompletionReport: fractions, counts and notes.
@@ -113,9 +115,12 @@ def evaluate_completions(
         raise ValueError(
             f"evaluate_completions: expected protocols of {sorted(VARIANTS)}, got {unknown}"
         )
-    objects, notes = pair_completions(dataset, predictions, file)
+    objects, notes = pair_completions(dataset, predictions, file, only)
     measures = measure_completions(objects)
-    counts = {"objects": len(objects), "object-frames": len(measures.rates)}
+    judged = [n for n, one in enumerate(objects) if only is None or one.id in only]
+    if only is not None:
+        measures = measures.of_objects(judged)
+    counts = {"objects": len(judged), "object-frames": len(measures.rates)}
     samples = len(objects[0].samples) if objects else 1
     if samples > 1:
         counts["samples per object"] = samples

@@ -8,7 +8,7 @@ amodal_segm}`` for images; with several samples per object each record also has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,10 @@ class CompletionObject:
 
 
 def pair_completions(
-    dataset: VideoDataset | ImageDataset, predictions: Iterable[Any], file: str | Path | None = None
+    dataset: VideoDataset | ImageDataset,
+    predictions: Iterable[Any],
+    file: str | Path | None = None,
+    only: Collection[int] | None = None,
 ) -> tuple[list[CompletionObject], list[str]]:
     """Check predictions and pair them with the true objects.
 
@@ -60,6 +63,7 @@ def pair_completions(
         dataset: the ground truth, with visible and amodal masks.
         predictions: records, see the module's docstring. Left unchanged.
         file: where they come from, for the messages.
+        only: ids of the annotations that predictions are wanted for; None wants all.
 
     Returns:
         tuple: one object per annotation, all with the same number of samples (missing ones are
@@ -81,13 +85,15 @@ def pair_completions(
     tubes = _check(list(predictions), objects, dataset, file)
     count = 1 + max((sample for _, sample in tubes), default=0)
     notes = []
-    missing = [number for number in objects if not any((number, k) in tubes for k in range(count))]
+    wanted = [number for number in objects if only is None or number in only]
+    missing = [number for number in wanted if not any((number, k) in tubes for k in range(count))]
     if missing:
         notes.append(
-            f"{len(missing)} of {len(objects)} true objects have no prediction and count as empty "
+            f"{len(missing)} of {len(wanted)} true objects have no prediction and count as empty "
             f"masks (ids {', '.join(map(str, missing[:5]))}{', ...' if len(missing) > 5 else ''})"
         )
-    incomplete = len(objects) * count - len(tubes) - len(missing) * count
+    incomplete = sum((number, k) not in tubes for number in wanted for k in range(count))
+    incomplete -= len(missing) * count
     if incomplete:
         notes.append(f"{incomplete} of {count} samples per object are missing: empty masks")
     paired = []

@@ -8,6 +8,7 @@ judged object-frames (those with A), K samples.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
@@ -58,6 +59,24 @@ class Measures:
     signed_hidden: np.ndarray
     overlaps: dict[str, np.ndarray]
     box_iou: np.ndarray
+
+    def of_objects(self, numbers: Collection[int]) -> Measures:
+        """Return the counts of some objects.
+
+        Args:
+            numbers: of the objects.
+        """
+        kept = np.isin(self.objects, np.array(sorted(numbers), dtype=np.int64))
+        return Measures(
+            objects=self.objects[kept],
+            scenes=self.scenes[kept],
+            frames=self.frames[kept],
+            rates=self.rates[kept],
+            ends=self.ends[kept],
+            signed_hidden=self.signed_hidden[kept],
+            overlaps={name: counts[:, kept] for name, counts in self.overlaps.items()},
+            box_iou=self.box_iou[:, kept],
+        )
 
 
 def measure_completions(objects: list[CompletionObject]) -> Measures:

@@ -267,6 +267,26 @@ def open_flow(source: str | Path = "auto", *, device: str = "cpu") -> OpticalFlo
     return FileFlow.from_archive(path)
 
 
+def video_flow(
+    video: Mapping[str, Any], source: str | Path = "auto", *, device: str = "cpu"
+) -> OpticalFlow:
+    """Take the flow that a video of a dataset has, or choose where else it comes from.
+
+    Args:
+        video: a dict of :mod:`amodal2.data.datasets.video_amodal`.
+        source: as :func:`open_flow` takes it, for a video without.
+        device: where RAFT runs.
+
+    Returns:
+        OpticalFlow: for this video.
+    """
+    if video.get("flow_file") is not None:
+        return FileFlow.from_archive(video["flow_file"])
+    if video.get("flow_files") is not None:
+        return FileFlow(video["flow_files"], name=str(video["video_id"]))
+    return open_flow(source, device=device)
+
+
 def _flow_files(folder: Path) -> list[Path]:
     found = [file for file in folder.iterdir() if file.suffix in FLOW_SUFFIXES]
     return sorted(found, key=lambda file: natural_key(file.name))

@@ -86,6 +86,31 @@ def test_main_adapting_a_baseline_is_reported(dataset, tmp_path, capsys):
     assert "--adapt: expected the completer savos, got union" in capsys.readouterr().err
 
 
+def test_main_completes_and_scores_the_chosen_classes_of_the_first_videos(dataset, tmp_path):
+    content = json.loads(dataset.read_text())
+    content["categories"] = [{"id": 1, "name": "gum"}, {"id": 2, "name": "other"}]
+    for number, record in enumerate(content["annotations"]):
+        record["category_id"] = 1 + number % 2
+    marked = dataset.with_name("marked.json")
+    marked.write_text(json.dumps(content))
+    report = tmp_path / "report.json"
+    more = ["--completer", "union", "--classes", "other", "--report", str(report)]
+    assert run(marked, tmp_path, *more) == 0
+    records = json.loads((tmp_path / "out.json").read_text())
+    wanted = [one["id"] for one in content["annotations"] if one["category_id"] == 2]
+    assert [one["gt_id"] for one in records] == wanted
+    found = json.loads(report.read_text())
+    assert found["notes"] == []
+    assert found["counts"] == {"objects": 2, "object-frames": 68}
+    assert run(marked, tmp_path, *more, "--videos", "1") == 0
+    assert json.loads(report.read_text())["counts"]["objects"] == 1
+
+
+def test_main_unknown_class_is_reported(dataset, tmp_path, capsys):
+    assert run(dataset, tmp_path, "--completer", "union", "--classes", "rubber") == 1
+    assert "--classes: expected some of" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["savos", "unet"])
 def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
     options = make_options(tmp_path, kind)
@@ -95,4 +120,49 @@ def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
 
 def test_main_trained_completer_without_weights_is_reported(dataset, tmp_path, capsys):
     assert run(dataset, tmp_path, "--completer", "savos") == 1
-    assert "expected config=FILE and weights=FILE for savos" in capsys.readouterr().err
+    message = "expected config=FILE, and weights=FILE if it names none, for savos"
+    assert message in capsys.readouterr().err
+
+
+@pytest.fixture
+def tracks(dataset, tmp_path):
+    """Predicted tracks: the true visible masks of the first video, and a stray one."""
+    truth = read_video_json(dataset)
+    records = [
+        {
+            "video_id": record["video_id"],
+            "category_id": 1,
+            "score": 0.9,
+            "segmentations": record["segmentations"],
+            "amodal_segmentations": record["segmentations"],
+        }
+        for record in truth.annotations
+        if record["video_id"] == truth.videos[0]["id"]
+    ]
+    stray = [None] * 33 + [records[0]["segmentations"][0]]
+    records.append({**records[0], "score": 0.1, "segmentations": stray})
+    path = tmp_path / "tracks.json"
+    path.write_text(json.dumps(records))
+    return ["--tracks", str(path)]
+
+
+def test_main_completes_predicted_tracks(dataset, tracks, tmp_path):
+    report = tmp_path / "report.json"
+    more = ["--completer", "union", "--videos", "1", "--report", str(report)]
+    assert run(dataset, tmp_path, *tracks, *more) == 0
+    found = json.loads(report.read_text())
+    assert found["counts"]["objects"] == 2
+    assert found["results"]["partly_hidden"]["occ"] > 99.9
+    assert found["tracks"]["results"]["amodal"]["AP"] == 100
+    assert len(json.loads((tmp_path / "out.json").read_text())) == 3
+
+
+def test_main_none_scores_the_tracks_own_amodal_masks(dataset, tracks, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    more = ["--completer", "none", "--videos", "1", "--report", str(report)]
+    assert run(dataset, tmp_path, *tracks, *more) == 0
+    found = json.loads(report.read_text())
+    assert found["results"]["partly_hidden"]["occ"] == 0
+    assert found["tracks"]["results"]["visible"]["AP"] == 100
+    assert run(dataset, tmp_path, "--completer", "none") == 1
+    assert "--completer none: expected --tracks" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from amodal2.data.datasets.video_amodal import register_video_amodal_instances
 from amodal2.data.importers.cocoa import CLASS_AGNOSTIC
 from amodal2.data.importers.cocoa_cars import CATEGORIES as CARS
 from amodal2.data.importers.kins import CATEGORIES as KINS_CATEGORIES
+from amodal2.data.importers.kins_video_car import CATEGORY as KINS_CAR
 from amodal2.data.synthetic.chewing_gum import CATEGORIES as GUM_CATEGORIES
 from amodal2.utils.logging import get_logger
 
@@ -24,6 +25,7 @@ Row = tuple[str, str, dict[int, str] | None]
 
 _GUM_OFFICIAL = ("chewing_gum_official", GUM_CATEGORIES)
 _GUM_PAPER = ("chewing_gum_paper", GUM_CATEGORIES)
+_KINS_CAR = ("kins_video_car", {1: KINS_CAR})
 
 VIDEO_DATASETS: dict[str, Row] = {
     "aquarium_dense_amodal_train": (
@@ -42,6 +44,9 @@ VIDEO_DATASETS: dict[str, Row] = {
     "fishbowl_v1_amodal_train": ("fishbowl/train.json", "fishbowl", None),
     "fishbowl_v1_amodal_val": ("fishbowl/val.json", "fishbowl", None),
     "fishbowl_v1_amodal_test": ("fishbowl/test.json", "fishbowl", None),
+    "kins_videocar_visible_train": ("kins_video_car/train.json", *_KINS_CAR),
+    "kins_videocar_visible_val": ("kins_video_car/val.json", *_KINS_CAR),
+    "kins_videocar_visible_test": ("kins_video_car/test.json", *_KINS_CAR),
     "movid_a_amodal_train": ("movid_a/train.json", "movid_a", CLASS_AGNOSTIC),
     "movid_a_amodal_test": ("movid_a/test.json", "movid_a", CLASS_AGNOSTIC),
     "ovis_personcar_visible_train": ("ovis/person_car.json", "ovis", None),
@@ -76,6 +81,11 @@ IMAGE_DATASETS: dict[str, Row] = {
     "kins_2019_amodal_test": ("kins/test.json", _KINS_TEST, KINS_CATEGORIES["2019"]),
     "kins_2020_amodal_train": ("kins2020/train.json", _KINS_TRAIN, KINS_CATEGORIES["2020"]),
     "kins_2020_amodal_test": ("kins2020/test.json", _KINS_TEST, KINS_CATEGORIES["2020"]),
+    "kins_videocar_amodal_test": (
+        "kins_video_car/test_kins.json",
+        "kins_video_car",
+        KINS_CATEGORIES["2019"],
+    ),
     "market_v1_amodal_train": ("market/train.json", "market", MARKET_CATEGORIES),
     "market_v1_amodal_val": ("market/val.json", "market", MARKET_CATEGORIES),
 }

@@ -18,7 +18,7 @@ from amodal2.structures.crop_window import clip_window, visible_windows
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.frames import open_frames
-from amodal2.utils.optical_flow import FileFlow, OpticalFlow, open_flow
+from amodal2.utils.optical_flow import OpticalFlow, video_flow
 
 
 @AMODAL_MAPPER_REGISTRY.register()
@@ -26,7 +26,7 @@ class ObjectTrackMapper:
     """Cuts one object out of T neighbouring frames, with flow and the masks of all others.
 
     1. Draws an object and T frames between its first and last visible one; a shorter life gives all
-    its frames.
+    its frames. What is marked as a crowd is never drawn, but counts among the others.
     2. Cuts one region around its visible boxes out of all of them.
 
     In test mode a sample is the whole video with the visible masks of its objects, and the frames
@@ -95,8 +95,9 @@ class ObjectTrackMapper:
         sample = {key: dataset_dict[key] for key in ("video_id", "height", "width", "length")}
         files = dataset_dict.get("file_names")
         source = dataset_dict["file_name"] if files is None else files
-        tracks = [track for track in dataset_dict["annotations"] if not track.get("iscrowd", 0)]
-        flow = self._open_flow(dataset_dict)
+        everything = dataset_dict["annotations"]
+        tracks = [track for track in everything if not track.get("iscrowd", 0)]
+        flow = video_flow(dataset_dict, self.flow)
         if not self.is_train:
             return {**sample, "source": source, "annotations": tracks, "flow": flow}
         rng = sample_generator(sample_seed)
@@ -109,7 +110,8 @@ class ObjectTrackMapper:
         track = choices[int(rng.integers(len(choices)))]
         indices = self._draw_frames(rng, track)
         with open_frames(source) as opened:
-            return {**sample, **self.cut(opened, tracks, track, indices, flow, sample["length"])}
+            cut = self.cut(opened, everything, track, indices, flow, sample["length"])
+        return {**sample, **cut}
 
     def cut(
         self,
@@ -144,13 +146,6 @@ class ObjectTrackMapper:
         images = _read_images(source, indices, region, flow, length)
         place = {"annotation_id": track["id"], "frame_indices": indices, "region": region}
         return {**cut, **images, **place}
-
-    def _open_flow(self, dataset_dict: dict[str, Any]) -> OpticalFlow:
-        if dataset_dict.get("flow_file") is not None:
-            return FileFlow.from_archive(dataset_dict["flow_file"])
-        if dataset_dict.get("flow_files") is not None:
-            return FileFlow(dataset_dict["flow_files"], name=str(dataset_dict["video_id"]))
-        return open_flow(self.flow)
 
     def _draw_frames(self, rng: np.random.Generator, track: dict[str, Any]) -> list[int]:
         """Draw neighbouring frames of an object's visible life."""

@@ -6,7 +6,7 @@ Letters: K samples, N objects, T frames of a window, H W frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,6 +77,7 @@ def complete_video(
     depth: DepthSource | None = None,
     on_frame: Callable[[], object] | None = None,
     on_content: ContentSink | None = None,
+    only: Collection[int] | None = None,
 ) -> list[VideoPrediction]:
     """Complete the masks of all objects of a video.
 
@@ -94,6 +95,8 @@ def complete_video(
         depth (DepthSource | None): for completers that need it.
         on_frame (Callable | None): called after every frame, to show progress.
         on_content (Callable | None): takes what a completer paints, for the first sample.
+        only (Collection[int] | None): ids of the tracks that are completed and returned; the others
+            still hide them. None takes all.
 
     Returns:
         list[VideoPrediction]: K samples with visible and amodal masks, video id 1.
@@ -108,7 +111,8 @@ def complete_video(
     _check(completer, source, tracks, flow, depth)
     tracks = [replace(track, visible=_without_empty(track.visible or [])) for track in tracks]
     length = len(tracks[0].visible or ()) if tracks else sum(1 for _ in source)
-    job = _Job(completer, tracks, settings, (source.height, source.width), length, on_content)
+    size = (source.height, source.width)
+    job = _Job(completer, tracks, settings, size, length, on_content, only)
     reader = WindowReader(source, length, completer.needs, flow, depth, on_frame)
     for start, stop, keep in split_windows(length, completer.window, completer.overlap):
         job.run(reader.read(start, stop), keep)
@@ -150,8 +154,10 @@ class _Job:
         size: tuple[int, int],
         length: int,
         on_content: ContentSink | None,
+        only: Collection[int] | None,
     ) -> None:
         self.completer, self.tracks, self.settings = completer, tracks, settings
+        self.wanted = [only is None or track.id in only for track in tracks]
         self.size, self.length, self.on_content = size, length, on_content
         own = completer.threshold if settings.threshold is None else settings.threshold
         self.threshold = own
@@ -169,7 +175,11 @@ class _Job:
                 1,
                 *self.size,
                 self.length,
-                [replace(t, amodal=a) for t, a in zip(self.tracks, sample, strict=True)],
+                [
+                    replace(track, amodal=tube)
+                    for track, tube, wanted in zip(self.tracks, sample, self.wanted, strict=True)
+                    if wanted
+                ],
             )
             for sample in tubes
         ]
@@ -185,7 +195,7 @@ class _Job:
         covered = np.zeros((window.length, *self.size), np.int16)
         for mask in masks.values():
             covered += mask
-        numbers, front = list(masks), self._fronts(masks)
+        numbers, front = [n for n in masks if self.wanted[n]], self._fronts(masks)
         step = self.settings.objects_at_once if self.completer.rule.size else 1
         for first in range(0, len(numbers), step):
             chunk = numbers[first : first + step]

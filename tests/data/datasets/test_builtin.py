@@ -29,7 +29,7 @@ def test_video_datasets_are_registered_under_the_naming_rule(name):
 
 def test_datasets_without_public_amodal_masks_are_named_visible():
     names = {name for name in builtin.VIDEO_DATASETS if "_visible_" in name}
-    assert {name.split("_")[0] for name in names} == {"coco", "ovis", "ytvis"}
+    assert {name.split("_")[0] for name in names} == {"coco", "kins", "ovis", "ytvis"}
 
 
 @pytest.mark.parametrize("name", ["ytvis_2019_train", "ytvis_2021_train", "ovis_train"])

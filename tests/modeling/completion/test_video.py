@@ -256,3 +256,12 @@ def test_build_completer_unknown_names_raise():
 
 def test_registry_holds_functions_with_names():
     assert {"modal", "convex", "union"} <= {name for name, _ in COMPLETER_REGISTRY}
+
+
+def test_complete_video_only_some_tracks_the_others_still_hide():
+    block, visible, bar = hidden_block()
+    tracks = [make_track(1, visible), make_track(2, bar)]
+    both = complete(build_completer("union"), tracks, len(block))[0]
+    (alone,) = complete(build_completer("union"), tracks, len(block), only={1})[0].tracks
+    assert alone == both.tracks[0]
+    assert alone.amodal != alone.visible

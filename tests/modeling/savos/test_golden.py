@@ -1,11 +1,9 @@
 """SaVos against the outputs of the released code."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
-from amodal2.modeling.savos import PRESETS, SavosNetwork, TrackInput
+from amodal2.modeling.savos import SavosNetwork
 from amodal2.modeling.savos.losses import (
     both_consistency_losses,
     mask_loss,
@@ -13,27 +11,16 @@ from amodal2.modeling.savos.losses import (
 )
 from amodal2.modeling.savos.network import merge_for_losses, merge_frames
 from tests.conftest import golden_files
-
-_FISHBOWL = replace(PRESETS["official"], photometric=0.1)
+from tests.modeling.savos.golden import FISHBOWL, read
 
 
 @pytest.fixture(params=golden_files("savos_*.pt"))
 def case(request):
     """Give the file's content, the network with its weights, its inputs, and both directions."""
-    golden = torch.load(request.param, weights_only=False)
-    network = SavosNetwork(32 // golden["config"]["width_divisor"], _FISHBOWL)
-    network.load_state_dict(golden["state_dict"], strict=True)
-    raw = {key: value.float() for key, value in golden["inputs"].items()}
-    position = raw["obj_position"]  # r1, r2, c1, c2
-    tracks = TrackInput(
-        raw["obj_patches"].permute(0, 1, 4, 2, 3),
-        position[..., [0, 2, 1, 3]],
-        raw["vm_nocrop"],
-        raw["flows_nocrop"].permute(0, 1, 4, 2, 3),
-        raw["flows_reverse_nocrop"].permute(0, 1, 4, 2, 3),
-    )
-    forward, reverse = network.both_directions(tracks)
-    return golden["outputs"], network, raw, tracks, forward, reverse
+    golden = read(request.param)
+    network = golden.fill(SavosNetwork(golden.base, FISHBOWL))
+    forward, reverse = network.both_directions(golden.tracks)
+    return golden.outputs, network, golden.raw, golden.tracks, forward, reverse
 
 
 def close(got, expected, tolerance=2e-4):

@@ -165,6 +165,15 @@ def test_object_track_mapper_without_objects_raises(dicts):
         ObjectTrackMapper(is_train=True)({**dicts[0], "annotations": []}, 0)
 
 
+def test_object_track_mapper_a_crowd_hides_but_is_not_learnt_from(dicts):
+    first, second = dicts[0]["annotations"]
+    crowd = {**dicts[0], "annotations": [{**first, "iscrowd": 1}, second]}
+    for seed in range(4):
+        sample = ObjectTrackMapper(is_train=True, num_frames=5)(crowd, seed)
+        assert sample["annotation_id"] == second["id"]
+        assert sample["others"].any()
+
+
 _KINDS = {
     "paper": (),
     "motion": ("MODEL.SAVOS.FOLLOW", "motion"),

@@ -31,7 +31,8 @@ def trainer_of(name, folder, iterations):
     cfg.merge_from_file(str(_CONFIGS / f"{name}_chewing_gum.yaml"))
     cfg.merge_from_list(
         [
-            *("MODEL.DEVICE", "cpu", "DATASETS.TRAIN", (_NAME,), "DATASETS.TEST", (_NAME,)),
+            *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""),
+            *("DATASETS.TRAIN", (_NAME,), "DATASETS.TEST", (_NAME,)),
             *("MODEL.SAVOS.BASE_CHANNELS", 2, "MODEL.AMODAL_UNET.CHANNELS", 2),
             *("SOLVER.MAX_ITER", iterations, "SOLVER.CHECKPOINT_PERIOD", 1),
             *("SOLVER.IMS_PER_BATCH", 2, "OUTPUT_DIR", str(folder)),
