@@ -1,12 +1,16 @@
 #!/usr/bin/env python
-"""Complete the visible masks of a whole dataset and score the result.
+"""Complete the visible masks of a whole dataset of images or videos and score the result.
 
-Takes the annotated visible masks of every video, writes the completed ones as predictions for
-tools/evaluate.py, and prints the mean IoU by the chosen protocols.
+Takes the annotated visible masks, writes the completed ones as predictions for tools/evaluate.py
+--task completion, and prints the mean IoU by the chosen protocols. With --tracks it completes the
+visible masks of predicted tracks instead, writes predictions for tools/evaluate.py --task video,
+and judges the true objects that a track shows.
 
 Examples:
     python tools/complete_dataset.py --json datasets/chewing_gum_paper/test.json \\
         --completer union --output union.json
+    python tools/complete_dataset.py --json datasets/market/val.json --completer convex \\
+        --protocols c2f_image --output convex.json
     python tools/complete_dataset.py --json datasets/aquarium/val.json --completer savos \\
         --option config=configs/savos/quick/savos_chewing_gum.yaml --option weights=model.pth \\
         --protocols partly_hidden,savos_fishbowl_filtered --output savos.json
@@ -21,23 +25,29 @@ from typing import Any
 
 from tqdm import tqdm
 
-from amodal2.data.datasets.video_amodal import load_video_amodal_json
 from amodal2.engine.adaptation import AdaptationHistory, draw_histories
 from amodal2.engine.completion import (
     TrackCompletion,
-    adaptation_settings,
-    add_adaptation_arguments,
+    add_completer_arguments,
+    build_from_arguments,
 )
-from amodal2.evaluation.completion import evaluate_completions
+from amodal2.engine.dataset_completion import (
+    Scene,
+    annotated_scenes,
+    complete_scene,
+    completion_records,
+    keep_objects,
+    predicted_scenes,
+    read_truth,
+    track_records,
+)
+from amodal2.evaluation.completion import CompletionReport, evaluate_completions
 from amodal2.evaluation.completion_variants import VARIANTS
-from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
-from amodal2.modeling.completion.video import COMPOSITIONS
-from amodal2.structures.track import Track
-from amodal2.structures.video_json import read_video_json
-from amodal2.utils.device import available_device
+from amodal2.evaluation.prediction_files import load_video_predictions
+from amodal2.structures.image_json import ImageDataset
+from amodal2.structures.video_json import VideoDataset
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.files import atomic_write, write_json
-from amodal2.utils.frames import open_frames
 from amodal2.utils.logging import get_logger, setup_logging
 
 logger = get_logger("amodal2.complete_dataset")
@@ -52,21 +62,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--root", type=Path, metavar="DIR", help="of its paths (default: beside it)"
     )
-    parser.add_argument(
-        "--completer", required=True, choices=sorted(name for name, _ in COMPLETER_REGISTRY)
-    )
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="of the completer; may be repeated",
-    )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="predictions")
     parser.add_argument(
-        "--flow", default="auto", help="optical flow of videos that have none stored (auto)"
+        "--tracks",
+        type=Path,
+        metavar="PATH",
+        help="predictions with visible masks, of videos, to complete instead of the annotated ones",
     )
-    parser.add_argument("--compose", choices=COMPOSITIONS, default="raw", help="(default: raw)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the first N images or videos (default: all)"
+    )
     parser.add_argument(
         "--protocols",
         type=lambda text: text.split(","),
@@ -74,38 +79,40 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="LIST",
         help=f"of {','.join(VARIANTS)} (default: partly_hidden,savos_fishbowl_filtered)",
     )
-    parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
-    add_adaptation_arguments(parser)
+    add_completer_arguments(parser, compose="raw")
     return parser.parse_args(argv)
 
 
-def complete(completion: TrackCompletion, video: dict[str, Any]) -> list[dict[str, Any]]:
-    """Complete the objects of one video; return records of predictions, one per sample."""
-    tracks = [
-        Track(record["id"], record["category_id"], 1.0, record["segmentations"])
-        for record in video["annotations"]
-        if not record["iscrowd"]
-    ]
-    stored = video.get("flow_file")
-    truth = {
-        record["id"]: record["amodal_segmentations"]
-        for record in video["annotations"]
-        if record["amodal_segmentations"] is not None
-    }
-    with open_frames(video.get("file_names") or video["file_name"]) as source:
-        samples = completion.predict(
-            source, tracks, flow=stored, name=str(video["video_id"]), truth=truth
-        )
-    return [
-        {
-            "gt_id": track.id,
-            "video_id": video["video_id"],
-            "sample": number,
-            "amodal_segmentations": track.amodal,
-        }
-        for number, sample in enumerate(samples)
-        for track in sample.tracks
-    ]
+def read_scenes(
+    args: argparse.Namespace,
+) -> tuple[VideoDataset | ImageDataset, list[Scene]]:
+    """Return the ground truth that is judged and what is to be completed."""
+    dataset, root = read_truth(args.json, args.limit), args.root or args.json.parent
+    if args.tracks is None:
+        return dataset, annotated_scenes(dataset, root)
+    if not isinstance(dataset, VideoDataset):
+        raise ValueError(f"--tracks: expected annotations of videos, got images in {args.json}")
+    scenes = predicted_scenes(dataset, root, load_video_predictions([args.tracks], dataset))
+    judged = keep_objects(dataset, scenes)
+    logger.info(
+        "%d of %d objects are shown by a track",
+        len(judged.annotations),
+        len(dataset.annotations),
+    )
+    return judged, scenes
+
+
+def complete(args: argparse.Namespace, completion: TrackCompletion) -> CompletionReport:
+    """Complete everything, write the predictions and return their scores."""
+    dataset, scenes = read_scenes(args)
+    judged: list[dict[str, Any]] = []
+    tracks: list[dict[str, Any]] = []
+    for scene in tqdm(scenes, unit=" scenes"):
+        samples = complete_scene(completion, scene)
+        judged += completion_records(scene, samples, image=isinstance(dataset, ImageDataset))
+        tracks += track_records(scene, samples[0])
+    write_json(args.output, judged if args.tracks is None else tracks)
+    return evaluate_completions(dataset, judged, protocols=args.protocols, file=args.output)
 
 
 def write_adaptation(histories: dict[str, AdaptationHistory], output: Path) -> None:
@@ -128,20 +135,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     setup_logging()
     try:
-        settings = CompletionSettings(compose=args.compose, device=available_device(args.device))
-        completion = TrackCompletion.build(
-            args.completer, args.option, settings, args.flow, adaptation_settings(args)
-        )
-        videos = load_video_amodal_json(args.json, args.root or args.json.parent)
-        records: list[dict[str, Any]] = []
-        for video in tqdm(videos, unit=" videos"):
-            records += complete(completion, video)
-        write_json(args.output, records)
+        completion = build_from_arguments(args)
+        report = complete(args, completion)
         if completion.adapter is not None:
             write_adaptation(completion.adapter.histories, args.output)
-        report = evaluate_completions(
-            read_video_json(args.json), records, protocols=args.protocols, file=args.output
-        )
     except (CheckpointError, VideoError, OSError, ValueError) as e:
         logger.error("%s", e)
         return 1

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+
 def norm(channels: int, groups: int) -> nn.GroupNorm:
     """Return the normalisation that comes before every convolution."""
     return nn.GroupNorm(groups, channels, eps=1e-6)

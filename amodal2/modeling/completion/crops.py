@@ -40,9 +40,10 @@ class CropRule:
         enlarge (float): factor on the visible boxes, at least 1.
         margin (int): further pixels on each side, only with "clip".
         follow (str): "clip" (one window for all frames), "visible" (the visible box of each frame,
-            interpolated where the object is hidden), "cut" (the same, cut at the border), "motion" (windows of one size that move by the
-            mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
-            boxes, which ``enlarge`` does not change).
+            interpolated where the object is hidden), "cut" (the same, cut at the border of the
+            frame), "motion" (windows of one size that move by the mean flow of the visible pixels)
+            or "square" (deocclusion's squares about the visible boxes, which ``enlarge`` does not
+            change).
     """
 
     size: tuple[int, int] | None = None
