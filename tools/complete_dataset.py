@@ -1,14 +1,20 @@
 #!/usr/bin/env python
-"""Complete the visible masks of a whole dataset and score the result.
+"""Complete the visible masks of a whole dataset of images or videos and score the result.
 
 Takes the annotated visible masks of every video, writes the completed ones as predictions for
 tools/evaluate.py, and prints the mean IoU by the chosen protocols. With --tracks it takes the
 visible masks of predicted tracks, prints AP, too, and the mean IoU is that of the objects that a
 track fits (visible IoU of at least 0.5); --completer none leaves the tracks' own amodal masks.
+Takes the annotated visible masks, writes the completed ones as predictions for tools/evaluate.py
+--task completion, and prints the mean IoU by the chosen protocols. With --tracks it completes the
+visible masks of predicted tracks instead, writes predictions for tools/evaluate.py --task video,
+and judges the true objects that a track shows.
 
 Examples:
     python tools/complete_dataset.py --json datasets/chewing_gum_paper/test.json \\
         --completer union --output union.json
+    python tools/complete_dataset.py --json datasets/market/val.json --completer convex \\
+        --protocols c2f_image --output convex.json
     python tools/complete_dataset.py --json datasets/aquarium/val.json --completer savos \\
         --option config=configs/savos/quick/savos_chewing_gum.yaml --classes betta --adapt \\
         --protocols partly_hidden,savos_fishbowl_filtered --output savos.json
@@ -29,26 +35,35 @@ from typing import Any
 
 from tqdm import tqdm
 
-from amodal2.data.datasets.video_amodal import load_video_amodal_json
 from amodal2.engine.adaptation import AdaptationHistory, draw_histories
 from amodal2.engine.completion import (
     TrackCompletion,
-    adaptation_settings,
-    add_adaptation_arguments,
+    add_completer_arguments,
+    build_from_arguments,
 )
-from amodal2.evaluation.completion import evaluate_completions
+from amodal2.engine.dataset_completion import (
+    Scene,
+    annotated_scenes,
+    complete_scene,
+    completion_records,
+    keep_objects,
+    predicted_scenes,
+    read_truth,
+    track_records,
+)
+from amodal2.evaluation.completion import CompletionReport, evaluate_completions
 from amodal2.evaluation.completion_variants import VARIANTS
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.track_pairing import pair_tracks
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.modeling.completion.video import COMPOSITIONS
+from amodal2.structures.image_json import ImageDataset
 from amodal2.structures.track import Track, VideoPrediction
 from amodal2.structures.video_json import VideoDataset, read_video_json
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.files import atomic_write, write_json
-from amodal2.utils.frames import open_frames
 from amodal2.utils.logging import get_logger, setup_logging
 from amodal2.utils.optical_flow import video_flow
 
@@ -81,9 +96,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="predictions")
     parser.add_argument(
-        "--flow", default="auto", help="optical flow of videos that have none stored (auto)"
+        "--tracks",
+        type=Path,
+        metavar="PATH",
+        help="predictions with visible masks, of videos, to complete instead of the annotated ones",
     )
-    parser.add_argument("--compose", choices=COMPOSITIONS, default="raw", help="(default: raw)")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the first N images or videos (default: all)"
+    )
     parser.add_argument(
         "--classes",
         type=lambda text: text.split(","),
@@ -99,8 +119,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="LIST",
         help=f"of {','.join(VARIANTS)} (default: partly_hidden,savos_fishbowl_filtered)",
     )
-    parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
-    add_adaptation_arguments(parser)
+    add_completer_arguments(parser, compose="raw")
     return parser.parse_args(argv)
 
 
@@ -187,6 +206,38 @@ def complete(
     ]
 
 
+def read_scenes(
+    args: argparse.Namespace,
+) -> tuple[VideoDataset | ImageDataset, list[Scene]]:
+    """Return the ground truth that is judged and what is to be completed."""
+    dataset, root = read_truth(args.json, args.limit), args.root or args.json.parent
+    if args.tracks is None:
+        return dataset, annotated_scenes(dataset, root)
+    if not isinstance(dataset, VideoDataset):
+        raise ValueError(f"--tracks: expected annotations of videos, got images in {args.json}")
+    scenes = predicted_scenes(dataset, root, load_video_predictions([args.tracks], dataset))
+    judged = keep_objects(dataset, scenes)
+    logger.info(
+        "%d of %d objects are shown by a track",
+        len(judged.annotations),
+        len(dataset.annotations),
+    )
+    return judged, scenes
+
+
+def complete(args: argparse.Namespace, completion: TrackCompletion) -> CompletionReport:
+    """Complete everything, write the predictions and return their scores."""
+    dataset, scenes = read_scenes(args)
+    judged: list[dict[str, Any]] = []
+    tracks: list[dict[str, Any]] = []
+    for scene in tqdm(scenes, unit=" scenes"):
+        samples = complete_scene(completion, scene)
+        judged += completion_records(scene, samples, image=isinstance(dataset, ImageDataset))
+        tracks += track_records(scene, samples[0])
+    write_json(args.output, judged if args.tracks is None else tracks)
+    return evaluate_completions(dataset, judged, protocols=args.protocols, file=args.output)
+
+
 def write_adaptation(histories: dict[str, AdaptationHistory], output: Path) -> None:
     """Write what adaptation did to every video beside the predictions, and draw the mean."""
     adapted = {name: one for name, one in histories.items() if one.loss}
@@ -260,6 +311,10 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging()
     try:
         text = run(args)
+        completion = build_from_arguments(args)
+        report = complete(args, completion)
+        if completion.adapter is not None:
+            write_adaptation(completion.adapter.histories, args.output)
     except (CheckpointError, VideoError, OSError, ValueError) as e:
         logger.error("%s", e)
         return 1

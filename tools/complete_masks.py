@@ -24,15 +24,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from amodal2.engine.completion import (
-    TrackCompletion,
-    adaptation_settings,
-    add_adaptation_arguments,
-)
-from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
-from amodal2.modeling.completion.video import COMPOSITIONS
+from amodal2.engine.completion import add_completer_arguments, build_from_arguments
 from amodal2.structures.track import VideoPrediction
-from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.frames import folder_name
@@ -55,16 +48,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--video", metavar="ID", help="which video of a JSON file with several, by id or file name"
     )
-    parser.add_argument(
-        "--completer", required=True, choices=sorted(name for name, _ in COMPLETER_REGISTRY)
-    )
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="of the completer; may be repeated",
-    )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR")
     parser.add_argument(
         "--save",
@@ -73,27 +56,9 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"beside tracks.json, of {','.join(sorted(PICTURES))}, separated by commas",
     )
     parser.add_argument(
-        "--flow",
-        default="auto",
-        metavar="SOURCE",
-        help="optical flow: auto (RAFT if torchvision's weights are there, else DIS), raft, dis, "
-        "a folder of .flo, .npy or .npz files, or an .npz archive",
-    )
-    parser.add_argument(
-        "--compose",
-        choices=COMPOSITIONS,
-        default="visible",
-        help="visible adds the visible mask to the prediction, others uses the prediction inside "
-        "other objects only, raw leaves it alone (default: visible)",
-    )
-    parser.add_argument(
-        "--threshold", type=float, help="on the probabilities (default: the completer's)"
-    )
-    parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
-    parser.add_argument(
         "--fps", type=float, default=25.0, help="frames per second of image folders (default: 25)"
     )
-    add_adaptation_arguments(parser)
+    add_completer_arguments(parser, compose="visible")
     args = parser.parse_args(argv)
     args.save = frozenset(filter(None, args.save.split(",")))
     if not args.save <= PICTURES:
@@ -138,13 +103,8 @@ def main(argv: list[str] | None = None) -> int:
     """Complete the masks of one video; return the exit status."""
     args = parse_arguments(argv)
     setup_logging()
-    settings = CompletionSettings(
-        compose=args.compose, threshold=args.threshold, device=available_device(args.device)
-    )
     try:
-        completion = TrackCompletion.build(
-            args.completer, args.option, settings, args.flow, adaptation_settings(args)
-        )
+        completion = build_from_arguments(args)
         video, masks = read_input(args)
         args.output.mkdir(parents=True, exist_ok=True)
         with video.open(args.fps) as source:

@@ -26,11 +26,14 @@ def add_c2f_seg_config(cfg: CfgNode) -> None:
 
 def _add_vq_config(node: CfgNode) -> None:
     node.VQ = CfgNode()
-    # Channels of the finest level of the VQ model before its multiplier, in multiples of 32.
+    # Channels of the finest level of the VQ model before its multiplier, in multiples of
+    # NORM_GROUPS.
     node.VQ.CHANNELS = 128
     # Multipliers of the channels, one per level; the code grid has stride 2^(levels - 1), which
-    # stage 2 needs to be 16.
+    # stage 2 needs to be 16 (official) or, for small patches, 8.
     node.VQ.CHANNEL_MULT = (1, 1, 2, 2, 4)
+    # Groups of the normalisations of the VQ model.
+    node.VQ.NORM_GROUPS = 32
     # Residual blocks per level of the encoder; the decoder has one more.
     node.VQ.NUM_RES_BLOCKS = 2
     # Channels between encoder or decoder and the codes.
@@ -44,6 +47,8 @@ def _add_vq_config(node: CfgNode) -> None:
     node.VQ.LPIPS_WEIGHTS = ""
     # Weight of the adversarial loss relative to the reconstruction's gradient (VQ-GAN).
     node.VQ.ADVERSARIAL_WEIGHT = 0.75
+    # Channels of the discriminator's first layer.
+    node.VQ.DISCRIMINATOR_CHANNELS = 64
     # A code that no mask has used for this many iterations is replaced by a feature of the batch; 0
     # leaves dead codes alone (official).
     node.VQ.DEAD_CODE_AGE = 500

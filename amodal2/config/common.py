@@ -81,6 +81,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.PASTE_SCALE = (0.6, 1.4)
     # Copy-paste mapper: share in [0, 1) up to which an object may be hidden by pasted ones.
     cfg.INPUT.AMODAL.PASTE_MOST_HIDDEN = 0.9
+    # Object clip mapper: "clip" brings the frames to the scale of the largest crop (C2F-Seg),
+    # "frame" gives each frame the whole patch, as the completer does.
+    cfg.INPUT.AMODAL.PATCH_SCALE = "clip"
     # Object mappers: how training changes the visible masks that the model is given: "none", or
     # C2F-Seg's dilation, erosion and blur for "kins", "cocoa" or "video".
     cfg.INPUT.AMODAL.PATCH_NOISE = "none"

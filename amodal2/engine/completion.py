@@ -21,12 +21,68 @@ from amodal2.modeling.completion import (
     build_completer,
     complete_video,
 )
+from amodal2.modeling.completion.video import COMPOSITIONS
 from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import MaskTube, Track, VideoPrediction
+from amodal2.utils.device import available_device
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.optical_flow import OpticalFlow, open_flow
 from amodal2.video.loaded_tracks import loaded_tracks
 from amodal2.video.tracks import Tracks
+
+
+def add_completer_arguments(parser: argparse.ArgumentParser, compose: str) -> None:
+    """Add ``--completer``, what it needs, and adaptation.
+
+    Args:
+        parser: of a tool.
+        compose: default of ``--compose``.
+    """
+    names = sorted(name for name, _ in COMPLETER_REGISTRY)
+    parser.add_argument("--completer", required=True, choices=names)
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="of the completer; may be repeated",
+    )
+    parser.add_argument(
+        "--flow",
+        default="auto",
+        metavar="SOURCE",
+        help="optical flow where none is stored: auto (RAFT if torchvision's weights are there, "
+        "else DIS), raft, dis, a folder of .flo, .npy or .npz files, or an .npz archive",
+    )
+    parser.add_argument(
+        "--compose",
+        choices=COMPOSITIONS,
+        default=compose,
+        help="visible adds the visible mask to the prediction, others uses the prediction inside "
+        f"other objects only, raw leaves it alone (default: {compose})",
+    )
+    parser.add_argument(
+        "--threshold", type=float, help="on the probabilities (default: the completer's)"
+    )
+    parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
+    add_adaptation_arguments(parser)
+
+
+def build_from_arguments(args: argparse.Namespace) -> TrackCompletion:
+    """Make the completer of a command line.
+
+    Args:
+        args: with what :func:`add_completer_arguments` adds.
+
+    Raises:
+        ValueError: if a name or an option is unknown, or the completer cannot adapt.
+    """
+    settings = CompletionSettings(
+        compose=args.compose, threshold=args.threshold, device=available_device(args.device)
+    )
+    return TrackCompletion.build(
+        args.completer, args.option, settings, args.flow, adaptation_settings(args)
+    )
 
 
 def add_adaptation_arguments(parser: argparse.ArgumentParser) -> None:

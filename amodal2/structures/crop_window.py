@@ -92,6 +92,21 @@ def enlarged_windows(
     return np.concatenate([centres - half, centres + half], axis=1)
 
 
+def cut_windows(windows: Windows, size: tuple[int, int]) -> Windows:
+    """Cut windows at the border of the frame, in whole pixels.
+
+    Args:
+        windows (ndarray[T, 4]): whose centres lie in the frame.
+        size: height and width of the frames.
+
+    Returns:
+        ndarray[T, 4]: windows of at least one pixel.
+    """
+    low = np.clip(np.floor(windows[:, :2]), 0, np.subtract(size, 1))
+    high = np.clip(np.ceil(windows[:, 2:]), low + 1, size)
+    return np.concatenate([low, high], axis=1)
+
+
 def steady_windows(
     boxes: Windows,
     motion: npt.NDArray[np.float64],

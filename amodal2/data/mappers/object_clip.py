@@ -25,6 +25,7 @@ from amodal2.structures.rle import RLE, rle_box
 from amodal2.utils.frames import open_frames
 
 Crop = tuple[int, int, int, int]
+_SCALES = ("clip", "frame")
 
 
 def split_tracks(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,6 +67,7 @@ class ObjectClipMapper:
         flip: bool = False,
         color_jitter: float = 0.0,
         noise: str = "none",
+        scale: str = "clip",
     ) -> None:
         """Store and check the settings.
 
@@ -78,11 +80,14 @@ class ObjectClipMapper:
             flip: mirror half of the training clips.
             color_jitter: strength of the colour change in [0, 1].
             noise: how training changes the given visible masks, see ``mask_noise``.
+            scale: "clip" for one scale in all frames, "frame" for crops that fill their patches.
 
         Raises:
-            ValueError: if there is no frame, the factors are not rising from 1, or the noise is
-                unknown.
+            ValueError: if there is no frame, the factors are not rising from 1, or noise or scale
+                are unknown.
         """
+        if scale not in _SCALES:
+            raise ValueError(f"ObjectClipMapper: expected a scale of {_SCALES}, got {scale!r}")
         if num_frames < 1 or not 1 <= enlarge[0] <= enlarge[1]:
             raise ValueError(
                 "ObjectClipMapper: expected at least 1 frame and 1 <= smallest <= largest factor, "
@@ -95,6 +100,7 @@ class ObjectClipMapper:
         self.flip = flip
         self.color_jitter = color_jitter
         self.noise = mask_noise(noise)
+        self.scale = scale
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -109,6 +115,7 @@ class ObjectClipMapper:
             "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
             "color_jitter": node.COLOR_JITTER,
             "noise": node.PATCH_NOISE,
+            "scale": node.PATCH_SCALE,
         }
 
     def __call__(
@@ -177,6 +184,8 @@ class ObjectClipMapper:
 
     def _sizes(self, crops: Sequence[Crop]) -> list[tuple[int, int]]:
         """Return height and width of each frame's part of its patch."""
+        if self.scale == "frame":
+            return [(self.size, self.size)] * len(crops)
         height, width = (max(crop[axis] for crop in crops) for axis in (2, 3))
         return [
             (max(1, round(c[2] * self.size / height)), max(1, round(c[3] * self.size / width)))

@@ -14,19 +14,38 @@ from amodal2.modeling.c2f_seg.refine import RefineModule
 from amodal2.modeling.c2f_seg.vq_mask import MaskAutoencoder
 
 LEVELS = ("res2", "res3", "res4", "res5")
-STRIDE = 16
-"""Of the code grid and of the last level of the backbone."""
+STRIDES = (8, 16)
+"""Of the code grid and of the last two levels of the backbone; 16 in the official models."""
 REFINEMENTS = ("full", "single", "none")
+
+
+def code_stride(cfg: CfgNode) -> int:
+    """Return the stride of the code grid, which ``MODEL.C2F_SEG.VQ.CHANNEL_MULT`` implies.
+
+    Raises:
+        ValueError: if it is not one of ``STRIDES``.
+    """
+    multipliers = tuple(cfg.MODEL.C2F_SEG.VQ.CHANNEL_MULT)
+    stride = 2 ** (len(multipliers) - 1)
+    if stride not in STRIDES:
+        raise ValueError(
+            "code_stride: expected 4 or 5 levels in MODEL.C2F_SEG.VQ.CHANNEL_MULT, got "
+            f"{multipliers}"
+        )
+    return stride
 
 
 @BACKBONE_REGISTRY.register()
 def build_c2f_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> ResNet:
-    """Build Detectron2's ResNet with the last stage at stride 16, without dilation."""
+    """Build Detectron2's ResNet that goes no coarser than the code grid, without dilation."""
     model = build_resnet_backbone(cfg, input_shape)
-    first = model.res5[0]
-    layer = first.conv2 if first.conv2.stride != (1, 1) else first.conv1
-    layer.stride = first.shortcut.stride = (1, 1)
-    model._out_feature_strides["res5"] = STRIDE
+    coarsest = code_stride(cfg)
+    for level, stride in (("res4", 16), ("res5", 32)):
+        if stride > coarsest:
+            first = getattr(model, level)[0]
+            layer = first.conv2 if first.conv2.stride != (1, 1) else first.conv1
+            layer.stride = first.shortcut.stride = (1, 1)
+            model._out_feature_strides[level] = coarsest
     return model
 
 
@@ -34,17 +53,12 @@ def build_autoencoder(cfg: CfgNode) -> MaskAutoencoder:
     """Build the VQ model of ``MODEL.C2F_SEG.VQ``.
 
     Raises:
-        ValueError: if its code grid does not have the stride of stage 2.
+        ValueError: if its code grid does not have a stride of stage 2, or does not fit the patches.
     """
-    node = cfg.MODEL.C2F_SEG.VQ
-    if 2 ** (len(node.CHANNEL_MULT) - 1) != STRIDE:
+    node, stride = cfg.MODEL.C2F_SEG.VQ, code_stride(cfg)
+    if cfg.INPUT.AMODAL.PATCH_SIZE % stride:
         raise ValueError(
-            "build_autoencoder: expected 5 levels in MODEL.C2F_SEG.VQ.CHANNEL_MULT, got "
-            f"{tuple(node.CHANNEL_MULT)}"
-        )
-    if cfg.INPUT.AMODAL.PATCH_SIZE % STRIDE:
-        raise ValueError(
-            f"build_autoencoder: expected INPUT.AMODAL.PATCH_SIZE in multiples of {STRIDE}, got "
+            f"build_autoencoder: expected INPUT.AMODAL.PATCH_SIZE in multiples of {stride}, got "
             f"{cfg.INPUT.AMODAL.PATCH_SIZE}"
         )
     return MaskAutoencoder(
@@ -54,6 +68,7 @@ def build_autoencoder(cfg: CfgNode) -> MaskAutoencoder:
         latent_channels=node.LATENT_DIM,
         code_channels=node.CODE_DIM,
         codes=node.CODES,
+        groups=node.NORM_GROUPS,
     )
 
 
@@ -66,7 +81,7 @@ def build_transformer(cfg: CfgNode, in_channels: int) -> CoarseTransformer:
         heads=node.NUM_HEADS,
         layers=node.NUM_LAYERS,
         codes=node.VQ.CODES,
-        length=(cfg.INPUT.AMODAL.PATCH_SIZE // STRIDE) ** 2,
+        length=(cfg.INPUT.AMODAL.PATCH_SIZE // code_stride(cfg)) ** 2,
         dropout=node.DROPOUT,
         window=node.WINDOW,
         roll=node.ROLL,

@@ -31,10 +31,10 @@ _MOST_WEIGHT = 1e4
 class Critic(nn.Module):
     """What judges reconstructions (official ``d_model``): discriminator and LPIPS."""
 
-    def __init__(self, perceptual_loss: PerceptualLoss | None) -> None:
-        """Build the discriminator; LPIPS is optional."""
+    def __init__(self, perceptual_loss: PerceptualLoss | None, width: int) -> None:
+        """Build the discriminator of that many channels; LPIPS is optional."""
         super().__init__()
-        self.discriminator = PatchDiscriminator()
+        self.discriminator = PatchDiscriminator(width)
         self.perceptual_loss = perceptual_loss
 
 
@@ -55,6 +55,7 @@ class MaskVQ(nn.Module):
             the reconstruction's first.
         dead_code_age: iterations without use after which a code is replaced by a feature of the
             batch; 0 never does.
+        discriminator_channels: of its first layer.
     """
 
     code_age: Tensor
@@ -67,10 +68,11 @@ class MaskVQ(nn.Module):
         perceptual_loss: PerceptualLoss | None = None,
         adversarial_weight: float = 0.75,
         dead_code_age: int = 0,
+        discriminator_channels: int = 64,
     ) -> None:
         super().__init__()
         self.g_model = autoencoder
-        self.d_model = Critic(perceptual_loss)
+        self.d_model = Critic(perceptual_loss, discriminator_channels)
         self.adversarial_weight = adversarial_weight
         self.dead_code_age = dead_code_age
         codes = autoencoder.quantize.embedding.num_embeddings
@@ -92,6 +94,7 @@ class MaskVQ(nn.Module):
             "perceptual_loss": perceptual,
             "adversarial_weight": node.ADVERSARIAL_WEIGHT,
             "dead_code_age": node.DEAD_CODE_AGE,
+            "discriminator_channels": node.DISCRIMINATOR_CHANNELS,
         }
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from amodal2.modeling.c2f_seg.batches import as_clip, pad_clips, stack_field
 from amodal2.modeling.c2f_seg.build import (
     LEVELS,
-    STRIDE,
     build_autoencoder,
     build_refinement,
     build_transformer,
+    code_stride,
 )
 from amodal2.modeling.c2f_seg.coarse_transformer import CoarseTransformer
 from amodal2.modeling.c2f_seg.decoding import (
@@ -96,7 +96,7 @@ class C2FSeg(nn.Module):
     ``freeze_bias_and_ln``), all patches are RGB, and gradients are averaged over the processes.
 
     Args:
-        backbone: gives ``res2`` to ``res5`` at strides 4, 8, 16 and 16.
+        backbone: gives ``res2`` to ``res5`` at strides 4, 8, s and s, that of the codes (16).
         autoencoder: the VQ model.
         transformer: for images or video.
         refine: None takes the coarse masks.
@@ -139,9 +139,10 @@ class C2FSeg(nn.Module):
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
         strides = tuple(shapes[level].stride for level in LEVELS if level in shapes)
-        if strides != (4, 8, STRIDE, STRIDE):
+        expected = (4, 8, code_stride(cfg), code_stride(cfg))
+        if strides != expected:
             raise ValueError(
-                "C2FSeg: expected a backbone with res2 to res5 at strides (4, 8, 16, 16), got "
+                f"C2FSeg: expected a backbone with res2 to res5 at strides {expected}, got "
                 f"{strides}; use MODEL.BACKBONE.NAME build_c2f_resnet_backbone"
             )
         channels = [shapes[level].channels for level in LEVELS]
@@ -170,7 +171,7 @@ class C2FSeg(nn.Module):
     @property
     def patch_size(self) -> int:
         """S in pixels."""
-        return round(self.model.pos_emb.num_embeddings**0.5) * STRIDE
+        return round(self.model.pos_emb.num_embeddings**0.5) * self.g_model.stride
 
     def train(self, mode: bool = True) -> C2FSeg:
         """Switch the mode of all but the VQ model."""

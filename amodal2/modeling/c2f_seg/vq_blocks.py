@@ -5,19 +5,17 @@ Shapes: B masks, S side of a mask in pixels, h = S / 2^(levels - 1) side of the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NORM_GROUPS = 32
-"""Groups of every normalisation; channels are multiples of it."""
 
-
-def norm(channels: int) -> nn.GroupNorm:
+def norm(channels: int, groups: int) -> nn.GroupNorm:
     """Return the normalisation that comes before every convolution."""
-    return nn.GroupNorm(NORM_GROUPS, channels, eps=1e-6)
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def activate(x: Tensor) -> Tensor:
@@ -28,12 +26,12 @@ def activate(x: Tensor) -> Tensor:
 class ResBlock(nn.Module):
     """Two normalised 3x3 convolutions around a skip connection."""
 
-    def __init__(self, channels: int, out_channels: int) -> None:
+    def __init__(self, channels: int, out_channels: int, groups: int) -> None:
         """Build the layers; the skip is a 1x1 convolution where the width changes."""
         super().__init__()
-        self.norm1 = norm(channels)
+        self.norm1 = norm(channels, groups)
         self.conv1 = nn.Conv2d(channels, out_channels, 3, padding=1)
-        self.norm2 = norm(out_channels)
+        self.norm2 = norm(out_channels, groups)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
         self.nin_shortcut: nn.Module | None = None
         if channels != out_channels:
@@ -98,11 +96,11 @@ def _halves(kernel: Tensor, axis: int) -> tuple[Tensor, Tensor]:
 class Middle(nn.Module):
     """The two blocks at the resolution of the codes."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         """Build the layers."""
         super().__init__()
-        self.block_1 = ResBlock(channels, channels)
-        self.block_2 = ResBlock(channels, channels)
+        self.block_1 = ResBlock(channels, channels, groups)
+        self.block_2 = ResBlock(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map Tensor[B, C, h, h] to the same shape."""
@@ -112,18 +110,23 @@ class Middle(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution, then a change of resolution if there is one."""
 
-    def __init__(self, channels: int, out_channels: int, blocks: int, step: str) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, blocks: int, groups: int, step: str
+    ) -> None:
         """Build the layers.
 
         Args:
             channels: of the input.
             out_channels: of the output.
             blocks: number of residual blocks; the first one changes the width.
+            groups: of the normalisations.
             step: "downsample", "upsample" or "" for none; the official name of that layer.
         """
         super().__init__()
         widths = [channels] + [out_channels] * blocks
-        self.block = nn.ModuleList(map(ResBlock, widths[:-1], widths[1:]))
+        self.block = nn.ModuleList(
+            ResBlock(before, after, groups) for before, after in itertools.pairwise(widths)
+        )
         if step == "downsample":
             self.downsample = Downsample(out_channels)
         elif step == "upsample":
@@ -141,7 +144,13 @@ class Encoder(nn.Module):
     """From masks to features of the code grid; ``down.i`` is the level of stride 2^i."""
 
     def __init__(
-        self, *, channels: int, multipliers: Sequence[int], blocks: int, out_channels: int
+        self,
+        *,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        groups: int,
+        out_channels: int,
     ) -> None:
         """Build the layers.
 
@@ -149,6 +158,7 @@ class Encoder(nn.Module):
             channels: C of the finest level before its multiplier.
             multipliers: of C, one per level.
             blocks: residual blocks per level.
+            groups: of the normalisations.
             out_channels: of the features.
         """
         super().__init__()
@@ -156,11 +166,11 @@ class Encoder(nn.Module):
         widths = [channels, *(channels * m for m in multipliers)]
         last = len(multipliers) - 1
         self.down = nn.ModuleList(
-            Level(widths[i], widths[i + 1], blocks, "downsample" if i < last else "")
+            Level(widths[i], widths[i + 1], blocks, groups, "downsample" if i < last else "")
             for i in range(last + 1)
         )
-        self.mid = Middle(widths[-1])
-        self.norm_out = norm(widths[-1])
+        self.mid = Middle(widths[-1], groups)
+        self.norm_out = norm(widths[-1], groups)
         self.conv_out = nn.Conv2d(widths[-1], out_channels, 3, padding=1)
 
     def forward(self, masks: Tensor) -> Tensor:
@@ -175,7 +185,13 @@ class Decoder(nn.Module):
     """From features of the code grid to masks; ``up`` is indexed by level and runs backwards."""
 
     def __init__(
-        self, *, channels: int, multipliers: Sequence[int], blocks: int, in_channels: int
+        self,
+        *,
+        channels: int,
+        multipliers: Sequence[int],
+        blocks: int,
+        groups: int,
+        in_channels: int,
     ) -> None:
         """Build the layers.
 
@@ -183,18 +199,19 @@ class Decoder(nn.Module):
             channels: C of the finest level before its multiplier.
             multipliers: of C, one per level.
             blocks: residual blocks per level of the encoder; the decoder has one more.
+            groups: of the normalisations.
             in_channels: of the features.
         """
         super().__init__()
         widths = [channels * m for m in multipliers]
         self.conv_in = nn.Conv2d(in_channels, widths[-1], 3, padding=1)
-        self.mid = Middle(widths[-1])
+        self.mid = Middle(widths[-1], groups)
         before = [*widths[1:], widths[-1]]
         self.up = nn.ModuleList(
-            Level(before[i], widths[i], blocks + 1, "upsample" if i else "")
+            Level(before[i], widths[i], blocks + 1, groups, "upsample" if i else "")
             for i in range(len(widths))
         )
-        self.norm_out = norm(widths[0])
+        self.norm_out = norm(widths[0], groups)
         self.conv_out = nn.Conv2d(widths[0], 1, 3, padding=1)
 
     def forward(self, features: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from amodal2.modeling.c2f_seg.vq_blocks import NORM_GROUPS, Decoder, Encoder
+from amodal2.modeling.c2f_seg.vq_blocks import Decoder, Encoder
 
 BETA = 0.25
 
@@ -84,6 +84,7 @@ class MaskAutoencoder(nn.Module):
         latent_channels: int = 256,
         code_channels: int = 256,
         codes: int = 256,
+        groups: int = 32,
     ) -> None:
         """Build the layers.
 
@@ -94,16 +95,17 @@ class MaskAutoencoder(nn.Module):
             latent_channels: of encoder output and decoder input.
             code_channels: E.
             codes: K.
+            groups: of the normalisations.
         """
         super().__init__()
-        if channels % NORM_GROUPS:
+        if channels % groups:
             raise ValueError(
-                f"MaskAutoencoder: expected channels in multiples of {NORM_GROUPS}, got {channels}"
+                f"MaskAutoencoder: expected channels in multiples of {groups}, got {channels}"
             )
         self.stride = 2 ** (len(multipliers) - 1)
-        widths = {"channels": channels, "multipliers": multipliers, "blocks": blocks}
-        self.encoder = Encoder(**widths, out_channels=latent_channels)  # type: ignore[arg-type]
-        self.decoder = Decoder(**widths, in_channels=latent_channels)  # type: ignore[arg-type]
+        parts = {"multipliers": multipliers, "blocks": blocks, "groups": groups}
+        self.encoder = Encoder(channels=channels, **parts, out_channels=latent_channels)  # type: ignore[arg-type]
+        self.decoder = Decoder(channels=channels, **parts, in_channels=latent_channels)  # type: ignore[arg-type]
         self.quantize = Codebook(codes, code_channels)
         self.quant_conv = nn.Conv2d(latent_channels, code_channels, 1)
         self.post_quant_conv = nn.Conv2d(code_channels, latent_channels, 1)

@@ -20,13 +20,14 @@ from torch import Tensor
 from amodal2.structures.crop_window import (
     Windows,
     clip_window,
+    cut_windows,
     enlarged_windows,
     filled_windows,
     square_windows,
     steady_windows,
 )
 
-FOLLOWS = ("clip", "visible", "motion", "square")
+FOLLOWS = ("clip", "visible", "cut", "motion", "square")
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,10 @@ class CropRule:
         enlarge (float): factor on the visible boxes, at least 1.
         margin (int): further pixels on each side, only with "clip".
         follow (str): "clip" (one window for all frames), "visible" (the visible box of each frame,
-            interpolated where the object is hidden), "motion" (windows of one size that move by the
-            mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
-            boxes, which ``enlarge`` does not change).
+            interpolated where the object is hidden), "cut" (the same, cut at the border of the
+            frame), "motion" (windows of one size that move by the mean flow of the visible pixels)
+            or "square" (deocclusion's squares about the visible boxes, which ``enlarge`` does not
+            change).
     """
 
     size: tuple[int, int] | None = None
@@ -92,8 +94,9 @@ def crop_windows(
     window = clip_window(boxes, rule.enlarge, rule.margin, size)
     if rule.follow == "clip":
         return np.tile(np.array(window, np.float64), (len(boxes), 1))
-    if rule.follow == "visible":
-        return enlarged_windows(filled_windows(boxes), rule.enlarge, size)
+    if rule.follow in ("visible", "cut"):
+        windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
+        return windows if rule.follow == "visible" else cut_windows(windows, size)
     if rule.follow == "square":
         return square_windows(filled_windows(boxes))
     assert motion is not None, '"motion" needs flow'

@@ -1,0 +1,241 @@
+"""Completion of all objects of an annotation file, of images or videos.
+
+An image is a scene of one frame. What is completed are the annotated visible masks, or those of
+predicted tracks; the latter are judged where they show a true object.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from amodal2.engine.completion import TrackCompletion
+from amodal2.evaluation.track_matching import match_visible
+from amodal2.structures.image_json import (
+    AMODAL_SEGM,
+    VISIBLE_SEGM,
+    ImageDataset,
+    read_image_json,
+)
+from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
+from amodal2.structures.rle import RLE, decode_rle, encode_mask
+from amodal2.structures.track import MaskTube, Track
+from amodal2.structures.video_json import VideoDataset, read_video_json
+from amodal2.utils.frames import open_frames
+
+Record = dict[str, Any]
+Dataset = TypeVar("Dataset", VideoDataset, ImageDataset)
+
+
+@dataclass
+class Scene:
+    """One video or image and what is to be completed in it.
+
+    Attributes:
+        id: of the video or image.
+        source: path of the video, or those of its frames.
+        tracks: with visible masks.
+        truth: true amodal masks by track id, for adaptation; empty with predicted tracks.
+        flow: stored optical flow.
+        objects: id of the true object -> id of the track that shows it.
+    """
+
+    id: int
+    source: str | list[str]
+    tracks: list[Track]
+    truth: dict[int, MaskTube] = field(default_factory=dict)
+    flow: str | None = None
+    objects: dict[int, int] = field(default_factory=dict)
+
+
+def read_truth(file: str | Path, limit: int | None = None) -> VideoDataset | ImageDataset:
+    """Read annotations of images or videos, whichever the file holds.
+
+    Args:
+        file: JSON.
+        limit: the first so many images or videos; None takes all.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        AnnotationError: if it is invalid.
+    """
+    path = Path(file)
+    if path.is_file() and b'"videos"' not in path.read_bytes():
+        images = read_image_json(file)
+        images.images = images.images[:limit]
+        known = {image["id"] for image in images.images}
+        images.annotations = [r for r in images.annotations if r["image_id"] in known]
+        return images
+    videos = read_video_json(file)
+    videos.videos = videos.videos[:limit]
+    known = {video["id"] for video in videos.videos}
+    videos.annotations = [r for r in videos.annotations if r["video_id"] in known]
+    return videos
+
+
+def annotated_scenes(dataset: VideoDataset | ImageDataset, root: str | Path) -> list[Scene]:
+    """Return the scenes of a dataset with the annotated visible masks.
+
+    Args:
+        dataset: the ground truth.
+        root: folder that its paths are relative to.
+
+    Returns:
+        list[Scene]: crowds, and objects of images of which nothing is visible, are left out.
+    """
+    if isinstance(dataset, ImageDataset):
+        grouped = _by_scene(dataset.annotations, "image_id")
+        return [
+            _scene(entry["id"], [os.path.join(root, entry["file_name"])], records)
+            for entry in dataset.images
+            if (records := [_as_tube(r) for r in grouped.get(entry["id"], []) if r[VISIBLE_SEGM]])
+        ]
+    grouped = _by_scene(dataset.annotations, "video_id")
+    scenes = []
+    for entry in dataset.videos:
+        scene = _scene(entry["id"], _frames(entry, root), grouped.get(entry["id"], []))
+        scene.flow = os.path.join(root, entry["flow_file"]) if "flow_file" in entry else None
+        scenes.append(scene)
+    return scenes
+
+
+def predicted_scenes(
+    dataset: VideoDataset, root: str | Path, records: Sequence[Record], least_score: float = 0.0
+) -> list[Scene]:
+    """Return the scenes of a dataset with predicted tracks in place of the annotated masks.
+
+    Args:
+        dataset: the ground truth, which tells what shows which object.
+        root: folder that its paths are relative to.
+        records: predictions, as ``load_video_predictions`` reads them.
+        least_score: of the tracks that are taken.
+
+    Raises:
+        ValueError: if the predictions have no visible masks.
+    """
+    if not all(record.get(VISIBLE_KEY) for record in records):
+        raise ValueError("predicted_scenes: expected predictions with 'segmentations', got others")
+    taken = _by_scene((r for r in records if r["score"] >= least_score), "video_id")
+    scenes = annotated_scenes(dataset, root)
+    truth = _by_scene(dataset.annotations, "video_id")
+    for scene in scenes:
+        own = taken.get(scene.id, [])
+        scene.tracks = [
+            Track(number, r["category_id"], r["score"], list(r[VISIBLE_KEY]))
+            for number, r in enumerate(own, start=1)
+        ]
+        pairs = match_visible(truth.get(scene.id, []), own)
+        scene.objects = {one: place + 1 for one, place in pairs.items()}
+        scene.truth = {}
+    return scenes
+
+
+def complete_scene(completion: TrackCompletion, scene: Scene) -> list[list[Track]]:
+    """Complete the objects of one scene.
+
+    Args:
+        completion: the completer.
+        scene: what is to be completed.
+
+    Returns:
+        list: one list of tracks per sample of the completer.
+    """
+    with open_frames(scene.source) as source:
+        samples = completion.predict(
+            source, scene.tracks, flow=scene.flow, name=str(scene.id), truth=scene.truth
+        )
+    return [sample.tracks for sample in samples]
+
+
+def completion_records(
+    scene: Scene, samples: Sequence[Sequence[Track]], *, image: bool = False
+) -> list[Record]:
+    """Return what ``evaluate_completions`` reads.
+
+    Args:
+        scene: what was completed.
+        samples: of :func:`complete_scene`.
+        image: the scene is an image.
+    """
+    found = []
+    for number, tracks in enumerate(samples):
+        amodal = {track.id: track.amodal for track in tracks}
+        for one, track in scene.objects.items():
+            tube = amodal[track] or []
+            masks = {AMODAL_SEGM: tube[0]} if image else {AMODAL_KEY: tube}
+            scene_id = {"image_id" if image else "video_id": scene.id}
+            found.append({"gt_id": one, **scene_id, "sample": number, **masks})
+    return found
+
+
+def track_records(scene: Scene, tracks: Sequence[Track]) -> list[Record]:
+    """Return prediction records of the tracks of a video, see ``VideoPrediction``."""
+    return [
+        {
+            "id": track.id,
+            "video_id": scene.id,
+            "category_id": track.category_id,
+            "score": track.score,
+            VISIBLE_KEY: track.visible,
+            AMODAL_KEY: track.amodal,
+        }
+        for track in tracks
+    ]
+
+
+def add_visible(tracks: Sequence[Track]) -> list[Track]:
+    """Give every amodal mask the pixels of the visible one too (C2F-Seg's post-processing)."""
+    return [
+        replace(
+            track,
+            amodal=[
+                _union(a, v) for a, v in zip(track.amodal or [], track.visible or [], strict=True)
+            ],
+        )
+        for track in tracks
+    ]
+
+
+def keep_objects(dataset: Dataset, scenes: Iterable[Scene]) -> Dataset:
+    """Return the ground truth of the objects that a track shows."""
+    shown = {one for scene in scenes for one in scene.objects}
+    return replace(dataset, annotations=[r for r in dataset.annotations if r["id"] in shown])
+
+
+def _scene(number: int, source: str | list[str], records: Sequence[Record]) -> Scene:
+    real = [record for record in records if not record["iscrowd"]]
+    return Scene(
+        number,
+        source,
+        [Track(r["id"], r["category_id"], 1.0, r[VISIBLE_KEY]) for r in real],
+        {r["id"]: r[AMODAL_KEY] for r in real if r.get(AMODAL_KEY) is not None},
+        objects={r["id"]: r["id"] for r in real},
+    )
+
+
+def _as_tube(record: Record) -> Record:
+    """Return an object of an image as a track of one frame."""
+    masks = {VISIBLE_KEY: [record[VISIBLE_SEGM]], AMODAL_KEY: [record.get(AMODAL_SEGM)]}
+    return {key: record[key] for key in ("id", "category_id", "iscrowd")} | masks
+
+
+def _frames(entry: Record, root: str | Path) -> str | list[str]:
+    if "file_names" in entry:
+        return [os.path.join(root, name) for name in entry["file_names"]]
+    return os.path.join(root, entry["file_name"])
+
+
+def _by_scene(records: Iterable[Record], key: str) -> dict[int, list[Record]]:
+    grouped: dict[int, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(record[key], []).append(record)
+    return grouped
+
+
+def _union(one: RLE | None, other: RLE | None) -> RLE | None:
+    if one is None or other is None:
+        return one or other
+    return encode_mask(decode_rle(one) | decode_rle(other))
