@@ -73,7 +73,15 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     node.SHORTLIST = 0
     # As ROI heads: name of the ROI heads whose boxes and masks are completed.
     node.ROI_HEADS = "StandardROIHeads"
-    # As ROI heads: checkpoint of MaskTransfer whose network is used; "" takes MODEL.WEIGHTS.
+    # As ROI heads: checkpoint of MaskTransfer whose network is used. The detector's MODEL.WEIGHTS
+    # have no network, and without one no bank fits.
     node.WEIGHTS = ""
+    # As ROI heads: yaml file that this checkpoint was trained with; its backbone, patches and
+    # concepts are used and the switches of inference are those here. "" takes all keys from here,
+    # with a plain ResNet of MODEL.RESNETS as the backbone.
+    node.CONFIG_FILE = ""
+    # As ROI heads: True gives the detector's masks as visible masks, too. Right behind detectors of
+    # visible objects (Mask R-CNN of COCO); needs GeneralizedRCNNAmodal, which pastes all kinds.
+    node.KEEP_VISIBLE = False
     # As ROI heads: height and width of the masks in their boxes.
     node.MASK_SIZE = 112
