@@ -10,6 +10,12 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
         cfg: Detectron2's default configuration; changed in place.
     """
     cfg.MODEL.MASK_TRANSFER = CfgNode()
+    _add_training_config(cfg)
+    _add_inference_config(cfg)
+    _add_stage_config(cfg)
+
+
+def _add_training_config(cfg: CfgNode) -> None:
     node = cfg.MODEL.MASK_TRANSFER
     # File of tools/build_reference_bank.py; needed for inference, "" trains without.
     node.BANK = ""
@@ -48,6 +54,10 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     node.TAU_NEG = 0.55
     # Weight of the vote loss in the loss of the score branch.
     node.EPS = 0.1
+
+
+def _add_inference_config(cfg: CfgNode) -> None:
+    node = cfg.MODEL.MASK_TRANSFER
     # Factor on the sides of the box that is cropped as a query.
     node.CONTEXT = 1.0
     # True fits a parabola to the peak of the votes; False takes the cell (paper).
@@ -71,6 +81,10 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     # References of a class that are voted for, those whose mean concepts are most like the query's;
     # 0 takes all.
     node.SHORTLIST = 0
+
+
+def _add_stage_config(cfg: CfgNode) -> None:
+    node = cfg.MODEL.MASK_TRANSFER
     # As ROI heads: name of the ROI heads whose boxes and masks are completed.
     node.ROI_HEADS = "StandardROIHeads"
     # As ROI heads: checkpoint of MaskTransfer whose network is used. The detector's MODEL.WEIGHTS

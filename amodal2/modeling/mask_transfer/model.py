@@ -198,6 +198,12 @@ class MaskTransfer(nn.Module):
             self.normalize(image), proposals, proposals.get(name).to(torch.bool)
         )
 
+    def set_options(self, options: TransferOptions) -> None:
+        """Change the switches of inference; the bank that was read is kept."""
+        self.options = options
+        if self._transferrer is not None:
+            self._transferrer.options = options
+
     def normalize(self, image: Tensor) -> Tensor:
         """Return an image (Tensor[3, H, W], 0 to 255) as the network takes it."""
         return (image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std

@@ -1,4 +1,4 @@
-"""The stage behind a whole detector: its checkpoint, the trainer's evaluation and the image demo."""
+"""The stage behind a whole detector: its checkpoint, the trainer's evaluation, the image demo."""
 
 import json
 
@@ -110,7 +110,7 @@ def test_stage_takes_the_network_of_another_config(files, tmp_path):
     text += "\n".join(lines) + "\n  RESNETS:\n    DEPTH: 18\n    RES2_OUT_CHANNELS: 64\n"
     own.write_text(text + "INPUT:\n  FORMAT: RGB\nVERSION: 2\n")
     keys = ["MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256]
-    cfg, model = build(files, "AISFormer", *keys, CONFIG_FILE=str(own), L=224)
+    _, model = build(files, "AISFormer", *keys, CONFIG_FILE=str(own), L=224)
     assert model.roi_heads.transfer.short_side == 32
     image = torch.rand(3, 4, 5) * 255
     normal = (image - model.pixel_mean) / model.pixel_std
