@@ -23,8 +23,8 @@ def _add_training_config(cfg: CfgNode) -> None:
     node.REFERENCES = ()
     # Least short side of a reference's box in image pixels.
     node.MIN_SIDE = 64
-    # What is trained, any of "scale", "vote" and "score"; the rest is fixed. The paper trains the
-    # scale first, then voting, then scores.
+    # What is trained, any of "scale", "vote", "score" and "refine" (the network of REFINE "net");
+    # the rest is fixed. The paper trains the scale first, then voting, then scores.
     node.TRAIN = ("scale", "vote", "score")
     # Short side of a whole object in rescaled patches, in pixels (the paper's L).
     node.L = 224
@@ -65,8 +65,12 @@ def _add_inference_config(cfg: CfgNode) -> None:
     # References whose warped masks are averaged, weighted by the softmax of their scores; 1 takes
     # the best one (paper).
     node.TOPK = 1
-    # "affine" moves and scales the transferred mask to agree with the visible mask, "none" not.
+    # What becomes of the transferred mask: "none" leaves it, "affine" moves and scales it to agree
+    # with the visible mask, "net" corrects it by a network that sees the picture and all masks
+    # around it (train it with "refine" in TRAIN), "affine_net" does both.
     node.REFINE = "none"
+    # Channels of this network's finest level, a multiple of 4.
+    node.REFINE_CHANNELS = 16
     # True keeps the visible mask and cuts what lies on neither another object nor near it.
     node.UNION_VISIBLE = False
     # UNION_VISIBLE: reach around the visible mask in image pixels.

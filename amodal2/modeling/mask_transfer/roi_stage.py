@@ -19,8 +19,9 @@ from detectron2.structures import BitMasks, Boxes, ImageList, Instances, ROIMask
 from torch import Tensor, nn
 
 from amodal2.config import get_cfg
-from amodal2.modeling.mask_transfer.inference import MaskTransferrer, TransferOptions
+from amodal2.modeling.mask_transfer.inference import MaskTransferrer
 from amodal2.modeling.mask_transfer.network import build_network
+from amodal2.modeling.mask_transfer.options import TransferOptions
 from amodal2.modeling.mask_transfer.reference_bank import ReferenceBank
 from amodal2.structures import fields
 
