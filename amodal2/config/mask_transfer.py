@@ -85,6 +85,11 @@ def _add_inference_config(cfg: CfgNode) -> None:
     # References of a class that are voted for, those whose mean concepts are most like the query's;
     # 0 takes all.
     node.SHORTLIST = 0
+    # In videos (completer mask_transfer): True takes one reference for all frames of a track, by
+    # the sum of its log-odds; False looks at every frame by itself.
+    node.TRACK_VOTE = False
+    # TRACK_VOTE: standard deviation in frames over which centres and scales are smoothed.
+    node.TRACK_SMOOTH = 1.0
 
 
 def _add_stage_config(cfg: CfgNode) -> None:

@@ -12,9 +12,11 @@ There is no official code.
 | reference set | reference_bank.py | ReferenceBank |
 | Sec. 4, feature transfer (future work), in part | refine_net.py | RefineNet |
 | whole model | model.py, inference.py | MaskTransfer, MaskTransferrer |
+| in videos | tracks.py, completer.py | complete_track, MaskTransferCompleter |
 | behind a detector | roi_stage.py | TransferROIHeads |
 """
 
+from amodal2.modeling.mask_transfer.completer import MaskTransferCompleter
 from amodal2.modeling.mask_transfer.inference import MaskTransferrer
 from amodal2.modeling.mask_transfer.model import MaskTransfer
 from amodal2.modeling.mask_transfer.options import TransferOptions
@@ -23,6 +25,7 @@ from amodal2.modeling.mask_transfer.roi_stage import TransferROIHeads
 
 __all__ = [
     "MaskTransfer",
+    "MaskTransferCompleter",
     "MaskTransferrer",
     "ReferenceBank",
     "TransferOptions",

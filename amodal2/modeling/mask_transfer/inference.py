@@ -112,7 +112,7 @@ class MaskTransferrer:
         for query in self.encode(image, instances, visible):
             n = query.number
             scene = Scene(image, visible[n], others[n])
-            mask, reference, score, centre = self._complete(query, scene)
+            mask, reference, score, centre = self.complete(query, scene)
             found[fields.MT_SCORE][n], found[fields.MT_SCALE][n] = score, query.scale
             if score >= self.options.min_score and bool(mask.any()):
                 amodal[n] = mask
@@ -162,8 +162,17 @@ class MaskTransferrer:
             for (n, _), patch, maps, scale in zip(chosen, patches, concepts, scales, strict=True)
         ]
 
-    def _complete(self, query: Query, scene: Scene) -> tuple[Tensor, int, float, Tensor]:
-        """Return mask (bool [H, W]), reference, score and centre (x, y) of one object."""
+    def complete(self, query: Query, scene: Scene) -> tuple[Tensor, int, float, Tensor]:
+        """Complete one object.
+
+        Args:
+            query: of :meth:`encode`.
+            scene: around it.
+
+        Returns:
+            tuple: mask (bool [H, W]), number of the reference in the bank, its probability, and the
+            object's centre (x, y).
+        """
         match = self.match(query)
         best = self.best(match.logits)
         placement = self.place(query, match, best, scene)

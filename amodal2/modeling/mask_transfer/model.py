@@ -86,6 +86,7 @@ class MaskTransfer(nn.Module):
         gt_scale: probability that a query of a training pair has its true scale.
         pixel_mean: per channel.
         pixel_std: per channel.
+        image_format: order of the channels, "BGR" or "RGB".
 
     Raises:
         ValueError: if a part is unknown or the thresholds are not in order.
@@ -109,6 +110,7 @@ class MaskTransfer(nn.Module):
         gt_scale: float = 0.0,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
+        image_format: str = "BGR",
     ) -> None:
         super().__init__()
         if not train_parts or not set(train_parts) <= set(PARTS):
@@ -123,6 +125,7 @@ class MaskTransfer(nn.Module):
         self.options, self.bank = options or TransferOptions(), bank
         self.tau_pos, self.tau_neg, self.sigma, self.eps = tau_pos, tau_neg, sigma, eps
         self.gt_scale = gt_scale
+        self.image_format = image_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self._transferrer: MaskTransferrer | None = None
@@ -145,6 +148,7 @@ class MaskTransfer(nn.Module):
             "gt_scale": node.GT_SCALE,
             "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "image_format": cfg.INPUT.FORMAT,
         }
 
     @property
@@ -218,6 +222,11 @@ class MaskTransfer(nn.Module):
     def normalize(self, image: Tensor) -> Tensor:
         """Return an image (Tensor[3, H, W], 0 to 255) as the network takes it."""
         return (image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+
+    def normalize_rgb(self, images: Tensor) -> Tensor:
+        """Return images (float Tensor[..., 3, H, W], RGB in [0, 1]) as the network takes them."""
+        ordered = images.flip(-3) if self.image_format == "BGR" else images
+        return self.normalize(255 * ordered)
 
     def measure_pairs(self, batch: list[dict[str, Any]]) -> tuple[PairOutputs | None, Tensor]:
         """Run all branches on training samples.

@@ -25,6 +25,8 @@ class TransferOptions:
     min_score: float = 0.0
     rescore: float = 0.0
     shortlist: int = 0
+    track_vote: bool = False
+    track_smooth: float = 1.0
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -36,6 +38,15 @@ class TransferOptions:
             raise ValueError(
                 "TransferOptions: expected TOPK >= 1, SHORTLIST >= 0, RING >= 0 and CONTEXT > 0, "
                 f"got {self.topk}, {self.shortlist}, {self.ring} and {self.context}"
+            )
+        if self.track_vote and self.shortlist:
+            raise ValueError(
+                "TransferOptions: expected SHORTLIST 0 with TRACK_VOTE, which compares the same "
+                f"references in all frames, got {self.shortlist}"
+            )
+        if self.track_smooth < 0:
+            raise ValueError(
+                f"TransferOptions: expected TRACK_SMOOTH >= 0, got {self.track_smooth}"
             )
         if self.refine not in REFINEMENTS:
             raise ValueError(
