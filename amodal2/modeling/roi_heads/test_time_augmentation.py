@@ -40,12 +40,17 @@ class GeneralizedRCNNAmodalWithTTA(GeneralizedRCNNWithTTA):
         name = type(model).__name__
         if not isinstance(model, GeneralizedRCNNAmodal) or isinstance(model, AmodalTrackRCNN):
             raise ValueError(
-                "GeneralizedRCNNAmodalWithTTA: expected MODEL.META_ARCHITECTURE "
+                f"{type(self).__name__}: expected MODEL.META_ARCHITECTURE "
                 f"GeneralizedRCNNAmodal, got {name}; set TEST.AUG.ENABLED False"
+            )
+        if model.with_gt_boxes:
+            raise ValueError(
+                f"{type(self).__name__}: expected MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES False, "
+                "got True: true boxes need no augmentation; set TEST.AUG.ENABLED False"
             )
         if hasattr(model.roi_heads, "complete"):
             raise ValueError(
-                "GeneralizedRCNNAmodalWithTTA: expected masks inside the boxes of the detector, "
+                f"{type(self).__name__}: expected masks inside the boxes of the detector, "
                 f"got {type(model.roi_heads).__name__}, whose boxes follow the masks; set "
                 "TEST.AUG.ENABLED False"
             )
