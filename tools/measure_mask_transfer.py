@@ -5,19 +5,22 @@ Pairs are drawn from the test datasets (--dataset) as in training, one query per
 against the references of MODEL.MASK_TRANSFER.REFERENCES, else of DATASETS.TRAIN. With a bank
 (MODEL.MASK_TRANSFER.BANK) the amodal masks of all objects are measured too, from their true visible
 masks, beside those of predicting the visible mask itself. Several weights give one row each; the
-least delta of them is mindelta.
+least delta of them is mindelta. --switches measures the masks again with other keys of
+MODEL.MASK_TRANSFER that concern inference only.
 
 Example::
 
     python tools/measure_mask_transfer.py --dataset market_v1_amodal_val --weights MODEL.pth \\
         --config-file configs/mask_transfer/quick/mask_transfer_market.yaml --json metrics.json \\
-        MODEL.MASK_TRANSFER.BANK bank.pth MODEL.MASK_TRANSFER.SUBPIXEL True
+        --switches "TOPK 3" --switches "REFINE affine UNION_VISIBLE True" \\
+        MODEL.MASK_TRANSFER.BANK bank.pth
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,7 @@ from amodal2.evaluation.mask_transfer import (
     measure_masks,
     measure_pairs,
 )
+from amodal2.modeling.mask_transfer import TransferOptions
 from amodal2.structures import fields
 from amodal2.structures.image_json import read_image_json
 from amodal2.utils.device import available_device
@@ -56,6 +60,14 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--weights", nargs="+", required=True, metavar="FILE")
     parser.add_argument("--rounds", type=int, default=1, help="queries per image (1)")
     parser.add_argument("--images", type=int, default=None, metavar="N", help="the first N (all)")
+    parser.add_argument(
+        "--switches",
+        action="append",
+        type=str.split,
+        default=[],
+        metavar="KEYS",
+        help='keys and values, e.g. "TOPK 3 REFINE affine"; may be repeated',
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers")
     parser.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config keys to change"
@@ -86,9 +98,15 @@ def run_pairs(model: Any, cfg: CfgNode, dicts: list[dict[str, Any]], rounds: int
 
 
 def run_masks(
-    model: Any, cfg: CfgNode, dicts: list[dict[str, Any]], name: str
+    model: Any,
+    cfg: CfgNode,
+    dicts: list[dict[str, Any]],
+    name: str,
+    switches: Sequence[Sequence[str]] = (),
 ) -> dict[str, MaskMetrics]:
     """Complete all objects; measure the masks, and the visible masks in their place."""
+    options = {"transfer": model.options}
+    options |= {" ".join(keys): switched(cfg, keys) for keys in switches}
     mapper = TransferPairMapper(cfg, is_train=False)
     metadata = MetadataCatalog.get(name)
     ids = {v: k for k, v in metadata.thing_dataset_id_to_contiguous_id.items()}
@@ -96,16 +114,28 @@ def run_masks(
     chosen = {item["image_id"] for item in dicts}
     dataset.images = [image for image in dataset.images if image["id"] in chosen]
     dataset.annotations = [r for r in dataset.annotations if r["image_id"] in chosen]
-    found: dict[str, list[dict[str, Any]]] = {"transfer": [], "visible": []}
+    found: dict[str, list[dict[str, Any]]] = {kind: [] for kind in (*options, "visible")}
     for item in dicts:
         sample = mapper(item)
-        completed = model([sample])[0]["instances"].to("cpu")
-        plain = sample["proposals"]
+        masks = {}
+        for kind, chosen in options.items():
+            model.set_options(chosen)
+            masks[kind] = model([sample])[0]["instances"].to("cpu")
+        plain = masks["visible"] = sample["proposals"]
         plain.set(fields.PRED_AMODAL_MASKS, plain.get(fields.PRED_VISIBLE_MASKS))
-        for kind, instances in (("transfer", completed), ("visible", plain)):
+        for kind, instances in masks.items():
             for record in instances_to_records(instances, item["image_id"]):
                 found[kind].append(record | {"category_id": ids[record["category_id"]]})
     return {kind: measure_masks(dataset, records) for kind, records in found.items()}
+
+
+def switched(cfg: CfgNode, keys: Sequence[str]) -> TransferOptions:
+    """Return the options of inference with some keys changed."""
+    cfg = cfg.clone()
+    cfg.merge_from_list(
+        [f"MODEL.MASK_TRANSFER.{k}" if not i % 2 else k for i, k in enumerate(keys)]
+    )
+    return TransferOptions.from_config(cfg)
 
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
@@ -123,7 +153,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         checkpointer.last_report.require_exact(weights)
         row: dict[str, Any] = {"pairs": run_pairs(model.eval(), cfg, dicts, args.rounds).to_dict()}
         if cfg.MODEL.MASK_TRANSFER.BANK:
-            masks = run_masks(model, cfg, dicts, args.dataset)
+            masks = run_masks(model, cfg, dicts, args.dataset, args.switches)
             row |= {kind: metrics.to_dict() for kind, metrics in masks.items()}
         rows[weights] = row
     deltas = [row["pairs"]["delta"] for row in rows.values()]
@@ -135,7 +165,14 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     try:
         report = measure(args)
-    except (ValueError, OSError, KeyError, CheckpointError, VideoError) as error:
+    except (
+        AssertionError,  # of Detectron2, for keys that are unknown or lack a value
+        ValueError,
+        OSError,
+        KeyError,
+        CheckpointError,
+        VideoError,
+    ) as error:
         print(f"measure_mask_transfer: {error}", file=sys.stderr)
         return 2
     for weights, row in report["weights"].items():

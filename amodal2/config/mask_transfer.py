@@ -10,6 +10,12 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
         cfg: Detectron2's default configuration; changed in place.
     """
     cfg.MODEL.MASK_TRANSFER = CfgNode()
+    _add_training_config(cfg)
+    _add_inference_config(cfg)
+    _add_stage_config(cfg)
+
+
+def _add_training_config(cfg: CfgNode) -> None:
     node = cfg.MODEL.MASK_TRANSFER
     # File of tools/build_reference_bank.py; needed for inference, "" trains without.
     node.BANK = ""
@@ -17,8 +23,8 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     node.REFERENCES = ()
     # Least short side of a reference's box in image pixels.
     node.MIN_SIDE = 64
-    # What is trained, any of "scale", "vote" and "score"; the rest is fixed. The paper trains the
-    # scale first, then voting, then scores.
+    # What is trained, any of "scale", "vote", "score" and "refine" (the network of REFINE "net");
+    # the rest is fixed. The paper trains the scale first, then voting, then scores.
     node.TRAIN = ("scale", "vote", "score")
     # Short side of a whole object in rescaled patches, in pixels (the paper's L).
     node.L = 224
@@ -48,6 +54,10 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     node.TAU_NEG = 0.55
     # Weight of the vote loss in the loss of the score branch.
     node.EPS = 0.1
+
+
+def _add_inference_config(cfg: CfgNode) -> None:
+    node = cfg.MODEL.MASK_TRANSFER
     # Factor on the sides of the box that is cropped as a query.
     node.CONTEXT = 1.0
     # True fits a parabola to the peak of the votes; False takes the cell (paper).
@@ -55,8 +65,12 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     # References whose warped masks are averaged, weighted by the softmax of their scores; 1 takes
     # the best one (paper).
     node.TOPK = 1
-    # "affine" moves and scales the transferred mask to agree with the visible mask, "none" not.
+    # What becomes of the transferred mask: "none" leaves it, "affine" moves and scales it to agree
+    # with the visible mask, "net" corrects it by a network that sees the picture and all masks
+    # around it (train it with "refine" in TRAIN), "affine_net" does both.
     node.REFINE = "none"
+    # Channels of this network's finest level, a multiple of 4.
+    node.REFINE_CHANNELS = 16
     # True keeps the visible mask and cuts what lies on neither another object nor near it.
     node.UNION_VISIBLE = False
     # UNION_VISIBLE: reach around the visible mask in image pixels.
@@ -71,9 +85,26 @@ def add_mask_transfer_config(cfg: CfgNode) -> None:
     # References of a class that are voted for, those whose mean concepts are most like the query's;
     # 0 takes all.
     node.SHORTLIST = 0
+    # In videos (completer mask_transfer): True takes one reference for all frames of a track, by
+    # the sum of its log-odds; False looks at every frame by itself.
+    node.TRACK_VOTE = False
+    # TRACK_VOTE: standard deviation in frames over which centres and scales are smoothed.
+    node.TRACK_SMOOTH = 1.0
+
+
+def _add_stage_config(cfg: CfgNode) -> None:
+    node = cfg.MODEL.MASK_TRANSFER
     # As ROI heads: name of the ROI heads whose boxes and masks are completed.
     node.ROI_HEADS = "StandardROIHeads"
-    # As ROI heads: checkpoint of MaskTransfer whose network is used; "" takes MODEL.WEIGHTS.
+    # As ROI heads: checkpoint of MaskTransfer whose network is used. The detector's MODEL.WEIGHTS
+    # have no network, and without one no bank fits.
     node.WEIGHTS = ""
+    # As ROI heads: yaml file that this checkpoint was trained with; its backbone, patches and
+    # concepts are used and the switches of inference are those here. "" takes all keys from here,
+    # with a plain ResNet of MODEL.RESNETS as the backbone.
+    node.CONFIG_FILE = ""
+    # As ROI heads: True gives the detector's masks as visible masks, too. Right behind detectors of
+    # visible objects (Mask R-CNN of COCO); needs GeneralizedRCNNAmodal, which pastes all kinds.
+    node.KEEP_VISIBLE = False
     # As ROI heads: height and width of the masks in their boxes.
     node.MASK_SIZE = 112

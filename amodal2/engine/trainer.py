@@ -38,6 +38,7 @@ from amodal2.engine.optimizer import (
     clip_gradients,
     scale_to_batch,
 )
+from amodal2.modeling.roi_heads import GeneralizedRCNNAmodalWithTTA
 from amodal2.utils.device import bfloat16_pays
 
 
@@ -77,6 +78,7 @@ class AmodalTrainer(TrainerBase):
         seed_everything(self.seed)
         model = build_model(self.cfg)
         set_execution(self.cfg, model)
+        _augmented(self.cfg, model)  # so that a model that cannot be stops here
         self.optimizer = build_optimizer(self.cfg, model)
         self.scheduler = build_scheduler(self.cfg, self.optimizer)
         self.model = wrap_distributed(model)
@@ -213,22 +215,27 @@ class AmodalTrainer(TrainerBase):
         """Evaluate a model on every dataset of ``DATASETS.TEST``.
 
         Args:
-            cfg: configuration.
+            cfg: configuration; ``TEST.AUG.ENABLED`` averages the detections and all kinds of masks
+                of a ``GeneralizedRCNNAmodal`` over resized and mirrored images.
             model: the system; its training mode is restored afterwards.
 
         Returns:
             OrderedDict: dataset name to results, or the results themselves if there is one dataset;
                 empty on all
             processes but the main one.
+
+        Raises:
+            ValueError: if ``TEST.AUG.ENABLED`` is set and this system has no such average.
         """
         from amodal2.evaluation.build import build_evaluator
 
         fill_detector_cache(cfg, model, is_train=False)
         results: OrderedDict = OrderedDict()
+        tested = _augmented(cfg, model)
         for name in cfg.DATASETS.TEST:
             folder = os.path.join(cfg.OUTPUT_DIR, "inference", name)
             evaluator = build_evaluator(cfg, name, folder)
-            found = inference_on_dataset(model, build_test_loader(cfg, name), evaluator)
+            found = inference_on_dataset(tested, build_test_loader(cfg, name), evaluator)
             comm.synchronize()
             if comm.is_main_process():
                 results[name] = OrderedDict(found or {})
@@ -307,6 +314,11 @@ def seed_everything(*key: int) -> None:
     random.seed(int(words[0]))
     np.random.seed(int(words[1] >> np.uint64(32)))  # noqa: NPY002 libraries draw from it
     torch.manual_seed(int(words[2] >> np.uint64(1)))
+
+
+def _augmented(cfg: CfgNode, model: nn.Module) -> nn.Module:
+    """Return what is evaluated: the model, or its average over augmented images."""
+    return GeneralizedRCNNAmodalWithTTA(cfg, model) if cfg.TEST.AUG.ENABLED else model
 
 
 def _check_parts(cfg: CfgNode) -> None:

@@ -81,8 +81,10 @@ def test_measure_tool_gives_every_metric(options, bank, tmp_path, capsys):
     tool = load_script("tools/measure_mask_transfer.py")
     weights = ["--weights", str(root / "out/model_final.pth"), "--rounds", "3"]
     named = ["--dataset", NAME, "--json", str(tmp_path / "metrics.json"), "--images", "2"]
-    switches = ["MODEL.MASK_TRANSFER.BANK", str(bank), "MODEL.MASK_TRANSFER.TOPK", "2"]
-    assert tool.main([*config, *weights, *named, *keys, *switches]) == 0
+    switches = ["--switches", "UNION_VISIBLE True RING 0", "--switches", "TOPK 1"]
+    bank_keys = ["MODEL.MASK_TRANSFER.BANK", str(bank), "MODEL.MASK_TRANSFER.TOPK", "2"]
+    arguments = [*config, *weights, *named, *switches, *keys, *bank_keys]
+    assert tool.main(arguments) == 0
     written = json.loads((tmp_path / "metrics.json").read_text())
     (row,) = written["weights"].values()
     assert row["pairs"]["delta"] == written["mindelta"] > 0
@@ -90,7 +92,11 @@ def test_measure_tool_gives_every_metric(options, bank, tmp_path, capsys):
     assert row["visible"]["miou_invisible"] == 0.0
     assert row["transfer"]["matched"] <= row["transfer"]["objects"]
     assert {"AP50", "AP65", "AP75", "AP90", "AP"} <= set(row["transfer"])
+    assert row["UNION_VISIBLE True RING 0"]["miou_all"] > row["TOPK 1"]["miou_all"]
     assert "mindelta" in capsys.readouterr().out
+    arguments[arguments.index("TOPK 1")] = "TOPK"
+    assert tool.main(arguments) == 2
+    assert "measure_mask_transfer: " in capsys.readouterr().err
 
 
 def test_train_net_evaluates_with_the_bank(options, bank):

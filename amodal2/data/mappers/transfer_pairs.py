@@ -30,6 +30,7 @@ from amodal2.structures.rle import decode_rle
 
 _LEAST_SIDE = 4
 _JITTER = 0.05
+_AROUND = 2.0
 
 
 @AMODAL_MAPPER_REGISTRY.register()
@@ -52,6 +53,7 @@ class TransferPairMapper:
         context: float = 1.0,
         flip: bool = False,
         image_format: str = "BGR",
+        around: float = 0.0,
     ) -> None:
         """Store the settings and draw the references' shapes.
 
@@ -63,6 +65,8 @@ class TransferPairMapper:
             context: factor on the sides of a proposal's box in training; in tests the model crops.
             flip: mirror half of the training samples.
             image_format: "BGR" or "RGB".
+            around: sides of the region about a training crop that is given as well, in sides of the
+                crop; 0 gives none.
 
         Raises:
             ValueError: if there are no references to train with.
@@ -79,6 +83,7 @@ class TransferPairMapper:
         self.context = context
         self.flip = flip
         self.image_format = image_format
+        self.around = around
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -94,6 +99,7 @@ class TransferPairMapper:
             "context": node.CONTEXT,
             "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
             "image_format": cfg.INPUT.FORMAT,
+            "around": _AROUND if "refine" in node.TRAIN else 0.0,
         }
 
     def __call__(
@@ -110,7 +116,10 @@ class TransferPairMapper:
             dict: in training "image" (uint8 Tensor[3, h, w], the proposal's crop), "mask" (bool
             Tensor[h, w]), "amodal_box" (x0, y0, x1, y1 in the crop's pixels, may reach beyond it)
             and "references": at most one positive and one negative, each with "image" (uint8
-            Tensor[3, h, w]) and "overlap". In tests the keys of the dict without its annotations,
+            Tensor[3, h, w]), "mask" (bool Tensor[h, w]) and "overlap"; with ``around`` also
+            "around", a dict with "image" (uint8 Tensor[3, H, W]), "visible", "others" (of all other
+            objects) and "amodal" (bool Tensor[H, W]) and "origin", the x and y of its corner in the
+            crop's pixels. In tests the keys of the dict without its annotations,
             "image" (uint8 Tensor[3, H, W]) and "proposals": N objects with ``pred_boxes``,
             ``pred_classes``, ``scores`` (1) and ``pred_visible_masks``.
 
@@ -135,13 +144,35 @@ class TransferPairMapper:
         mirrored = self.flip and bool(rng.random() < 0.5)
         if mirrored:
             box[[0, 2]] = (x1 - x0) - box[[2, 0]]
-        mask = visible[y0:y1, x0:x1]
-        return {
+        sample = {
             "image": self._picture(image[y0:y1, x0:x1], mirrored),
-            "mask": torch.from_numpy(np.ascontiguousarray(mask[:, ::-1] if mirrored else mask)),
+            "mask": _plane(visible[y0:y1, x0:x1], mirrored),
             "amodal_box": tuple(box.tolist()),
             "references": self._choose(rng, record["category_id"], amodal, mirrored),
         }
+        if self.around:
+            others = [decode_rle(o[VISIBLE_SEGM]) for o in objects if o is not record]
+            masks = {
+                "visible": visible,
+                "others": np.logical_or.reduce([np.zeros_like(visible), *others]),
+                "amodal": amodal,
+            }
+            sample["around"] = self._surroundings(image, masks, (x0, y0, x1, y1), mirrored)
+        return sample
+
+    def _surroundings(
+        self,
+        image: np.ndarray,
+        masks: dict[str, np.ndarray],
+        crop: tuple[int, int, int, int],
+        mirrored: bool,
+    ) -> dict[str, Any]:
+        """Cut out what lies about a crop (x0, y0, x1, y1), as far as the image reaches."""
+        x0, y0, x1, y1 = _grown(crop, self.around, (image.shape[0], image.shape[1]))
+        left = crop[2] - x1 if mirrored else x0 - crop[0]
+        planes = {name: _plane(mask[y0:y1, x0:x1], mirrored) for name, mask in masks.items()}
+        picture = self._picture(image[y0:y1, x0:x1], mirrored)
+        return planes | {"image": picture, "origin": (left, y0 - crop[1])}
 
     def _choose(
         self, rng: np.random.Generator, class_id: int, amodal: np.ndarray, mirrored: bool
@@ -155,9 +186,13 @@ class TransferPairMapper:
             if len(candidates) == 0:
                 continue
             index = int(candidates[rng.integers(len(candidates))])
-            crop = crop_reference(self.shapes.references[int(numbers[index])])[0]
+            crop, mask = crop_reference(self.shapes.references[int(numbers[index])])
             chosen.append(
-                {"image": self._picture(crop, mirrored), "overlap": float(overlaps[index])}
+                {
+                    "image": self._picture(crop, mirrored),
+                    "mask": _plane(mask, mirrored),
+                    "overlap": float(overlaps[index]),
+                }
             )
         return chosen
 
@@ -185,6 +220,11 @@ class TransferPairMapper:
             "image": to_model_image(image[None], self.image_format),
             "proposals": proposals,
         }
+
+
+def _plane(mask: np.ndarray, mirrored: bool) -> torch.Tensor:
+    """Return a mask as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(mask[:, ::-1] if mirrored else mask))
 
 
 def _usable(item: dict[str, Any]) -> list[dict[str, Any]]:

@@ -10,17 +10,22 @@ There is no official code.
 | Sec. 3.3, score branch | score_branch.py | ScoreBranch |
 | Sec. 3.4, transfer | transfer.py | transfer_masks |
 | reference set | reference_bank.py | ReferenceBank |
+| Sec. 4, feature transfer (future work), in part | refine_net.py | RefineNet |
 | whole model | model.py, inference.py | MaskTransfer, MaskTransferrer |
+| in videos | tracks.py, completer.py | complete_track, MaskTransferCompleter |
 | behind a detector | roi_stage.py | TransferROIHeads |
 """
 
-from amodal2.modeling.mask_transfer.inference import MaskTransferrer, TransferOptions
+from amodal2.modeling.mask_transfer.completer import MaskTransferCompleter
+from amodal2.modeling.mask_transfer.inference import MaskTransferrer
 from amodal2.modeling.mask_transfer.model import MaskTransfer
+from amodal2.modeling.mask_transfer.options import TransferOptions
 from amodal2.modeling.mask_transfer.reference_bank import ReferenceBank
 from amodal2.modeling.mask_transfer.roi_stage import TransferROIHeads
 
 __all__ = [
     "MaskTransfer",
+    "MaskTransferCompleter",
     "MaskTransferrer",
     "ReferenceBank",
     "TransferOptions",

@@ -5,21 +5,22 @@ Shapes: N objects, H W image, R references of a class, V concepts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
-from detectron2.config import CfgNode
 from detectron2.structures import BitMasks, Instances
 from torch import Tensor
 
 from amodal2.modeling.mask_transfer.correlation import BankSpectra
 from amodal2.modeling.mask_transfer.network import TransferNetwork
-from amodal2.modeling.mask_transfer.patches import Patch, rescale, whole_box
+from amodal2.modeling.mask_transfer.options import NET_REFINEMENTS, TransferOptions
+from amodal2.modeling.mask_transfer.patches import rescale, whole_box
+from amodal2.modeling.mask_transfer.queries import Match, Query, Scene
 from amodal2.modeling.mask_transfer.reference_bank import ReferenceBank
+from amodal2.modeling.mask_transfer.refine_net import paste_window, sample_region, window_points
 from amodal2.modeling.mask_transfer.transfer import (
     Placement,
     agreement,
+    image_points,
     others_of,
     refine_affine,
     transfer_masks,
@@ -28,46 +29,7 @@ from amodal2.modeling.mask_transfer.transfer import (
 from amodal2.modeling.mask_transfer.voting_branch import peaks, valid_votes, vote_places
 from amodal2.structures import fields
 
-REFINEMENTS = ("none", "affine")
 _RERANKED = 8
-
-
-@dataclass(frozen=True)
-class TransferOptions:
-    """Switches of inference; the defaults are the paper's. See ``config/mask_transfer.py``."""
-
-    context: float = 1.0
-    subpixel: bool = False
-    topk: int = 1
-    refine: str = "none"
-    union_visible: bool = False
-    ring: int = 5
-    rerank: float = 0.0
-    min_score: float = 0.0
-    rescore: float = 0.0
-    shortlist: int = 0
-
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            ValueError: if one is out of range.
-        """
-        if self.topk < 1 or self.shortlist < 0 or self.ring < 0 or self.context <= 0:
-            raise ValueError(
-                "TransferOptions: expected TOPK >= 1, SHORTLIST >= 0, RING >= 0 and CONTEXT > 0, "
-                f"got {self.topk}, {self.shortlist}, {self.ring} and {self.context}"
-            )
-        if self.refine not in REFINEMENTS:
-            raise ValueError(
-                f"TransferOptions: expected REFINE of {REFINEMENTS}, got {self.refine!r}"
-            )
-
-    @classmethod
-    def from_config(cls, cfg: CfgNode) -> TransferOptions:
-        """Read the keys of ``MODEL.MASK_TRANSFER``."""
-        node = cfg.MODEL.MASK_TRANSFER
-        return cls(**{name: node[name.upper()] for name in cls.__dataclass_fields__})
 
 
 class _ClassBank:
@@ -88,25 +50,6 @@ class _ClassBank:
         self.score = BankSpectra(self.concepts, network.score.filter.weight)
 
 
-@dataclass
-class _Query:
-    """A proposal that can be completed.
-
-    Attributes:
-        number: of its object.
-        class_id: contiguous class index.
-        patch: rescaled.
-        concepts: Tensor[V, h, w].
-        scale: predicted image pixels per patch pixel.
-    """
-
-    number: int
-    class_id: int
-    patch: Patch
-    concepts: Tensor
-    scale: float
-
-
 class MaskTransferrer:
     """Completes objects by masks of similar, complete ones.
 
@@ -116,7 +59,8 @@ class MaskTransferrer:
         options: switches.
 
     Raises:
-        ValueError: if another network has encoded the bank.
+        ValueError: if another network has encoded the bank, or the network has no refinement and
+            the options ask for it.
     """
 
     def __init__(
@@ -127,6 +71,11 @@ class MaskTransferrer:
             raise ValueError(
                 f"MaskTransferrer: expected a bank of the encoder {expected}, got one of "
                 f"{bank.encoder}; build it again with these weights"
+            )
+        if options.refine in NET_REFINEMENTS and network.refine is None:
+            raise ValueError(
+                f"MaskTransferrer: expected a network with a refinement for REFINE "
+                f"{options.refine!r}, got none; train it with 'refine' in MODEL.MASK_TRANSFER.TRAIN"
             )
         self.network, self.options, self.bank = network, options, bank
         self._classes: dict[int, _ClassBank] = {}
@@ -160,9 +109,10 @@ class MaskTransferrer:
         amodal = visible.clone()
         found = _new_fields(len(instances), image.device)
         others = others_of(visible)
-        for query in self._encode(image, instances, visible):
+        for query in self.encode(image, instances, visible):
             n = query.number
-            mask, reference, score, centre = self._complete(query, visible[n], others[n], size)
+            scene = Scene(image, visible[n], others[n])
+            mask, reference, score, centre = self.complete(query, scene)
             found[fields.MT_SCORE][n], found[fields.MT_SCALE][n] = score, query.scale
             if score >= self.options.min_score and bool(mask.any()):
                 amodal[n] = mask
@@ -179,8 +129,17 @@ class MaskTransferrer:
             kept = self._classes[class_id] = _ClassBank(self.bank, index, self.network, device)
         return kept
 
-    def _encode(self, image: Tensor, instances: Instances, visible: Tensor) -> list[_Query]:
-        """Cut, rescale and encode the objects that have a box and references."""
+    def encode(self, image: Tensor, instances: Instances, visible: Tensor) -> list[Query]:
+        """Cut, rescale and encode the objects that have a box and references.
+
+        Args:
+            image (Tensor[3, H, W]): normalised.
+            instances: N objects with ``pred_boxes`` and ``pred_classes``.
+            visible (Tensor[N, H, W]): bool.
+
+        Returns:
+            list[Query]: in the order of the objects.
+        """
         size, chosen = (image.shape[1], image.shape[2]), []
         classes = instances.get(fields.PRED_CLASSES).tolist()
         for n, box in enumerate(instances.get(fields.PRED_BOXES).tensor.tolist()):
@@ -199,44 +158,133 @@ class MaskTransferrer:
         ]
         concepts = self.network.encoder([patch.image for patch in patches])
         return [
-            _Query(n, classes[n], patch, maps, scale)
+            Query(n, classes[n], patch, maps, scale)
             for (n, _), patch, maps, scale in zip(chosen, patches, concepts, scales, strict=True)
         ]
 
-    def _complete(
-        self, query: _Query, visible: Tensor, others: Tensor, size: tuple[int, int]
-    ) -> tuple[Tensor, int, float, Tensor]:
-        """Return mask (bool [H, W]), reference, score and centre (x, y) of one object."""
-        bank = self.class_bank(query.class_id, visible.device)
-        assert bank is not None, "only objects whose class has references are encoded"
-        index, logits, centres = self._match(query, bank)
-        count = max(self.options.topk, _RERANKED if self.options.rerank else 1)
-        best = logits.topk(min(count, len(logits))).indices
-        scale = visible.new_tensor(query.patch.scale, dtype=torch.float32)
-        origin = visible.new_tensor(query.patch.origin, dtype=torch.float32)
-        middle = origin + scale * self.network.encoder.stride * centres[best].flip(1)
-        placement = Placement(middle, scale.expand_as(middle))
-        chosen = index[best]
-        masks, sizes = bank.masks[chosen], bank.sizes[chosen]
-        seen = visible.float().expand(len(best), *size)
-        hidden = others.float().expand(len(best), *size)
-        if self.options.refine == "affine":
-            placement = refine_affine(masks, sizes, placement, seen, hidden)
-        soft = transfer_masks(masks, sizes, placement, size)
-        ranks = logits[best].clone()
-        if self.options.rerank:
-            ranks += self.options.rerank * agreement((soft >= 0.5).float(), seen, hidden)
-        kept = ranks.topk(min(self.options.topk, len(ranks))).indices
-        weights = ranks[kept].softmax(dim=0)[:, None, None]
-        mask = (soft[kept] * weights).sum(dim=0) >= 0.5
-        if self.options.union_visible:
-            mask = unite_with_visible(mask[None], visible[None], others[None], self.options.ring)[0]
-        first = kept[0]
-        reference = int(bank.ids[int(chosen[first])])
-        return mask, reference, float(logits[best[first]].sigmoid()), placement.centre[first]
+    def complete(self, query: Query, scene: Scene) -> tuple[Tensor, int, float, Tensor]:
+        """Complete one object.
 
-    def _match(self, query: _Query, bank: _ClassBank) -> tuple[Tensor, Tensor, Tensor]:
-        """Return references (int64 [R]), their logits [R] and centres ([R, 2], cells, y x)."""
+        Args:
+            query: of :meth:`encode`.
+            scene: around it.
+
+        Returns:
+            tuple: mask (bool [H, W]), number of the reference in the bank, its probability, and the
+            object's centre (x, y).
+        """
+        match = self.match(query)
+        best = self.best(match.logits)
+        placement = self.place(query, match, best, scene)
+        ranks = match.logits[best]
+        if self.options.rerank:
+            fit = self.agreements(query, match.index[best], placement, scene)
+            ranks = ranks + self.options.rerank * fit
+        kept = ranks.topk(min(self.options.topk, len(ranks))).indices
+        mask = self.fuse(query, match.index[best][kept], ranks[kept], placement.take(kept), scene)
+        first = kept[0]
+        reference = int(self._own_bank(query).ids[int(match.index[best[first]])])
+        score = float(match.logits[best[first]].sigmoid())
+        return mask, reference, score, placement.centre[first]
+
+    def best(self, logits: Tensor) -> Tensor:
+        """Return the places of the references that are looked at more closely, best first."""
+        count = max(self.options.topk, _RERANKED if self.options.rerank else 1)
+        return logits.topk(min(count, len(logits))).indices
+
+    def place(self, query: Query, match: Match, best: Tensor, scene: Scene) -> Placement:
+        """Place references where the votes say, and with ``REFINE`` where they fit.
+
+        Args:
+            query: the object.
+            match: of it.
+            best (Tensor[K]): places in ``match``.
+            scene: around it.
+
+        Returns:
+            Placement: of K references.
+        """
+        middles = match.middles[best]
+        placement = Placement(middles, match.scale.expand_as(middles))
+        if self.options.refine not in ("affine", "affine_net"):
+            return placement
+        masks, sizes, seen, hidden = self._maps(query, match.index[best], scene)
+        return refine_affine(masks, sizes, placement, seen, hidden)
+
+    def agreements(self, query: Query, index: Tensor, placement: Placement, scene: Scene) -> Tensor:
+        """Return how well K placed references agree with the visible mask (Tensor[K])."""
+        masks, sizes, seen, hidden = self._maps(query, index, scene)
+        soft = transfer_masks(masks, sizes, placement, _size(scene))
+        return agreement((soft >= 0.5).float(), seen, hidden)
+
+    def fuse(
+        self, query: Query, index: Tensor, ranks: Tensor, placement: Placement, scene: Scene
+    ) -> Tensor:
+        """Average placed references and apply what ``REFINE`` and ``UNION_VISIBLE`` ask for.
+
+        Args:
+            query: the object.
+            index (Tensor[K]): references of the class.
+            ranks (Tensor[K]): logits of their weights.
+            placement: of them.
+            scene: around the object.
+
+        Returns:
+            Tensor[H, W]: bool.
+        """
+        bank = self._own_bank(query)
+        soft = transfer_masks(bank.masks[index], bank.sizes[index], placement, _size(scene))
+        mask = (soft * ranks.softmax(dim=0)[:, None, None]).sum(dim=0)
+        if self.options.refine in NET_REFINEMENTS:
+            mask = self._correct(query, mask, scene)
+        mask = mask >= 0.5
+        if self.options.union_visible:
+            visible, others = scene.visible[None], scene.others[None]
+            mask = unite_with_visible(mask[None], visible, others, self.options.ring)[0]
+        return mask
+
+    def _correct(self, query: Query, mask: Tensor, scene: Scene) -> Tensor:
+        """Apply the refinement network to a soft mask [H, W]."""
+        assert self.network.refine is not None, "checked with the options"
+        points = window_points(query.box[None])
+        region = {
+            "image": scene.image,
+            "visible": scene.visible.float(),
+            "mask": mask,
+            "others": scene.others.float(),
+            "origin": mask.new_zeros(2),
+        }
+        maps = sample_region(region, points)
+        found = self.network.refine(
+            *(maps[name][None] for name in ("image", "visible", "mask", "others"))
+        )[0].sigmoid()
+        return paste_window(found, query.box, image_points(_size(scene), mask.device), mask)
+
+    def _maps(
+        self, query: Query, index: Tensor, scene: Scene
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return masks and sizes of K references, and visible masks and others K times."""
+        bank = self._own_bank(query)
+        seen, hidden = (
+            mask.float().expand(len(index), *_size(scene)) for mask in (scene.visible, scene.others)
+        )
+        return bank.masks[index], bank.sizes[index], seen, hidden
+
+    def _own_bank(self, query: Query) -> _ClassBank:
+        bank = self.class_bank(query.class_id, query.concepts.device)
+        assert bank is not None, "only objects whose class has references are encoded"
+        return bank
+
+    def match(self, query: Query) -> Match:
+        """Let a query vote against the references of its class.
+
+        Args:
+            query: of :meth:`encode`.
+
+        Returns:
+            Match: with all references, or with ``SHORTLIST`` those most like the query.
+        """
+        bank = self._own_bank(query)
         network, concepts = self.network, query.concepts[None]
         filters = (network.vote, network.score.filter)
         index = torch.arange(len(bank.masks), device=concepts.device)
@@ -259,7 +307,11 @@ class MaskTransferrer:
         valid = valid_votes(query_sizes, cells, padded, shape)
         logits = network.score(own_votes, valid, many, query_sizes, references, cells)
         places = peaks(votes, valid, subpixel=self.options.subpixel)
-        return index, logits, vote_places(places, bank.centres[index], padded)
+        centres = vote_places(places, bank.centres[index], padded)
+        origin, scale = concepts.new_tensor([query.patch.origin, query.patch.scale])
+        return Match(
+            index, logits, origin + scale * network.encoder.stride * centres.flip(1), scale
+        )
 
     def _finish(
         self, instances: Instances, visible: Tensor, amodal: Tensor, found: dict[str, Tensor]
@@ -283,6 +335,10 @@ class MaskTransferrer:
             factor = torch.where(used, found[fields.MT_SCORE] ** self.options.rescore, 1.0)
             result.set(fields.SCORES, result.get(fields.SCORES) * factor)
         return result
+
+
+def _size(scene: Scene) -> tuple[int, int]:
+    return scene.visible.shape[0], scene.visible.shape[1]
 
 
 def _new_fields(count: int, device: torch.device) -> dict[str, Tensor]:

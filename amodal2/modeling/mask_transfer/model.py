@@ -15,12 +15,15 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Instances
 from torch import Tensor, nn
 
-from amodal2.modeling.mask_transfer.inference import MaskTransferrer, TransferOptions
+from amodal2.modeling.mask_transfer.inference import MaskTransferrer
 from amodal2.modeling.mask_transfer.network import TransferNetwork, build_network
+from amodal2.modeling.mask_transfer.options import TransferOptions
 from amodal2.modeling.mask_transfer.patches import Patch, rescale, stack_padded
 from amodal2.modeling.mask_transfer.reference_bank import ReferenceBank
+from amodal2.modeling.mask_transfer.refine_net import refine_loss, sample_region, window_points
 from amodal2.modeling.mask_transfer.scale_net import scale_loss, scale_of, true_scale
 from amodal2.modeling.mask_transfer.score_branch import score_loss
+from amodal2.modeling.mask_transfer.transfer import Placement, warp_masks
 from amodal2.modeling.mask_transfer.voting_branch import (
     peaks,
     valid_votes,
@@ -29,7 +32,7 @@ from amodal2.modeling.mask_transfer.voting_branch import (
 )
 from amodal2.structures import fields
 
-PARTS = ("scale", "vote", "score")
+PARTS = ("scale", "vote", "score", "refine")
 
 
 @dataclass
@@ -44,6 +47,9 @@ class PairOutputs:
         extents (Tensor[P, 2]): height and width of the whole objects in cells.
         logits (Tensor[P]): of the score branch.
         positive (Tensor[P]): bool.
+        middles (Tensor[P, 2]): x, y of the voted centres in pixels of the queries' crops.
+        scales (Tensor[P, 2]): crop pixels per patch pixel, along x and y.
+        numbers (list[tuple[int, int]]): sample of the query, and which of its references.
     """
 
     votes: Tensor
@@ -53,6 +59,9 @@ class PairOutputs:
     extents: Tensor
     logits: Tensor
     positive: Tensor
+    middles: Tensor
+    scales: Tensor
+    numbers: list[tuple[int, int]]
 
     def centre_errors(self, *, subpixel: bool = False) -> Tensor:
         """Return |Δx| / W and |Δy| / H (Tensor[P', 2]) of the voted centres of positive pairs."""
@@ -77,6 +86,7 @@ class MaskTransfer(nn.Module):
         gt_scale: probability that a query of a training pair has its true scale.
         pixel_mean: per channel.
         pixel_std: per channel.
+        image_format: order of the channels, "BGR" or "RGB".
 
     Raises:
         ValueError: if a part is unknown or the thresholds are not in order.
@@ -90,7 +100,7 @@ class MaskTransfer(nn.Module):
         self,
         *,
         network: TransferNetwork,
-        train_parts: tuple[str, ...] = PARTS,
+        train_parts: tuple[str, ...] = ("scale", "vote", "score"),
         options: TransferOptions | None = None,
         bank: str = "",
         tau_pos: float = 0.75,
@@ -100,6 +110,7 @@ class MaskTransfer(nn.Module):
         gt_scale: float = 0.0,
         pixel_mean: tuple[float, ...],
         pixel_std: tuple[float, ...],
+        image_format: str = "BGR",
     ) -> None:
         super().__init__()
         if not train_parts or not set(train_parts) <= set(PARTS):
@@ -114,6 +125,7 @@ class MaskTransfer(nn.Module):
         self.options, self.bank = options or TransferOptions(), bank
         self.tau_pos, self.tau_neg, self.sigma, self.eps = tau_pos, tau_neg, sigma, eps
         self.gt_scale = gt_scale
+        self.image_format = image_format
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
         self._transferrer: MaskTransferrer | None = None
@@ -136,6 +148,7 @@ class MaskTransfer(nn.Module):
             "gt_scale": node.GT_SCALE,
             "pixel_mean": tuple(cfg.MODEL.PIXEL_MEAN),
             "pixel_std": tuple(cfg.MODEL.PIXEL_STD),
+            "image_format": cfg.INPUT.FORMAT,
         }
 
     @property
@@ -158,13 +171,15 @@ class MaskTransfer(nn.Module):
             batch: samples of the mapper ``TransferPairMapper``. In training each has "image" (uint8
                 Tensor[3, h, w], the proposal's crop), "mask" (bool Tensor[h, w]), "amodal_box" (x0,
                 y0, x1, y1 in the crop's pixels) and "references", dicts with "image" (a complete
-                object's crop) and "overlap" (of the masks, 0 to 1). In tests each has "image"
-                (Tensor[3, H, W]) and "proposals" (``Instances`` with ``pred_boxes``,
+                object's crop), "mask" (bool, its own) and "overlap" (of the masks, 0 to 1), and, to
+                train "refine", "around": what lies about the crop, see the mapper. In tests each
+                has "image" (Tensor[3, H, W]) and "proposals" (``Instances`` with ``pred_boxes``,
                 ``pred_classes`` and ``pred_visible_masks`` or ``pred_masks``).
 
         Returns:
-            dict[str, Tensor] | list[dict]: ``loss_scale``, ``loss_vote`` and ``loss_score``, of
-            the parts that are trained; in tests a dict with ``instances`` per sample.
+            dict[str, Tensor] | list[dict]: ``loss_scale``, ``loss_vote``, ``loss_score`` and
+            ``loss_refine``, of the parts that are trained; in tests a dict with ``instances`` per
+            sample.
 
         Raises:
             ValueError: in tests, if there is no bank.
@@ -198,9 +213,20 @@ class MaskTransfer(nn.Module):
             self.normalize(image), proposals, proposals.get(name).to(torch.bool)
         )
 
+    def set_options(self, options: TransferOptions) -> None:
+        """Change the switches of inference; the bank that was read is kept."""
+        self.options = options
+        if self._transferrer is not None:
+            self._transferrer.options = options
+
     def normalize(self, image: Tensor) -> Tensor:
         """Return an image (Tensor[3, H, W], 0 to 255) as the network takes it."""
         return (image.to(self.device, torch.float32) - self.pixel_mean) / self.pixel_std
+
+    def normalize_rgb(self, images: Tensor) -> Tensor:
+        """Return images (float Tensor[..., 3, H, W], RGB in [0, 1]) as the network takes them."""
+        ordered = images.flip(-3) if self.image_format == "BGR" else images
+        return self.normalize(255 * ordered)
 
     def measure_pairs(self, batch: list[dict[str, Any]]) -> tuple[PairOutputs | None, Tensor]:
         """Run all branches on training samples.
@@ -228,12 +254,47 @@ class MaskTransfer(nn.Module):
         losses = {}
         if "scale" in self.train_parts:
             losses["loss_scale"] = scale_loss(ratios, truth, sizes, self.network.short_side)
-        if not self.train_parts & {"vote", "score"}:
+        if not self.train_parts - {"scale"}:
             return losses
         scales = scale_of(ratios.detach(), sizes, self.network.short_side)
         exact = torch.rand(len(scales), device=scales.device) < self.gt_scale
-        pairs = self._run_pairs(batch, crops, torch.where(exact, truth, scales))
-        return losses | self._pair_losses(pairs)
+        with torch.set_grad_enabled(bool(self.train_parts & {"vote", "score"})):
+            pairs = self._run_pairs(batch, crops, torch.where(exact, truth, scales))
+            losses |= self._pair_losses(pairs)
+        if "refine" in self.train_parts:
+            losses["loss_refine"] = self._refine_loss(batch, crops, pairs)
+        return losses
+
+    def _refine_loss(
+        self, batch: list[dict[str, Any]], crops: list[Tensor], pairs: PairOutputs | None
+    ) -> Tensor:
+        """Correct what each reference of the pairs transfers, and compare it with the truth."""
+        refine = self.network.refine
+        assert refine is not None, "it is built when it is trained"
+        if pairs is None:
+            return 0.0 * torch.stack([p.sum() for p in refine.parameters()]).sum()
+        inputs = []
+        for n, (sample, reference) in enumerate(pairs.numbers):
+            height, width = crops[sample].shape[1:]
+            points = window_points(crops[sample].new_tensor([[0.0, 0.0, width, height]]))
+            maps = sample_region(self._around(batch[sample]["around"]), points)
+            crop = batch[sample]["references"][reference]["mask"].to(self.device, torch.float32)
+            scale = min(crop.shape) / self.network.short_side
+            mask = rescale(crop[None], scale, self.network.longest).image
+            size = torch.tensor([mask.shape[1:]], device=self.device)
+            placement = Placement(pairs.middles[n : n + 1].detach(), pairs.scales[n : n + 1])
+            inputs.append(maps | {"mask": warp_masks(mask, size, placement, points)[0]})
+        names = ("image", "visible", "mask", "others", "amodal")
+        stacked = [torch.stack([maps[name] for maps in inputs]) for name in names]
+        return refine_loss(refine(*stacked[:4]), stacked[4])
+
+    def _around(self, around: dict[str, Any]) -> dict[str, Tensor]:
+        """Bring what lies about a crop to the device, as numbers."""
+        masks = {
+            k: around[k].to(self.device, torch.float32) for k in ("visible", "others", "amodal")
+        }
+        origin = torch.tensor(around["origin"], dtype=torch.float32, device=self.device)
+        return masks | {"image": self.normalize(around["image"]), "origin": origin}
 
     def _pair_losses(self, pairs: PairOutputs | None) -> dict[str, Tensor]:
         names = [f"loss_{part}" for part in ("vote", "score") if part in self.train_parts]
@@ -264,14 +325,16 @@ class MaskTransfer(nn.Module):
         longest, short = self.network.longest, self.network.short_side
         patches: list[Patch] = []
         pairs: list[tuple[int, int, bool]] = []
+        numbers: list[tuple[int, int]] = []
         references: list[Patch] = []
         for n, sample in enumerate(batch):
             patches.append(rescale(crops[n], float(scales[n]), longest))
-            for reference in sample["references"]:
+            for r, reference in enumerate(sample["references"]):
                 positive = reference["overlap"] >= self.tau_pos
                 if positive or reference["overlap"] <= self.tau_neg:
                     crop = self.normalize(reference["image"])
                     pairs.append((n, len(references), positive))
+                    numbers.append((n, r))
                     references.append(rescale(crop, min(crop.shape[1:]) / short, longest))
         if not pairs:
             return None
@@ -285,7 +348,7 @@ class MaskTransfer(nn.Module):
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2 / unit
         extent = (boxes[:, 2:] - boxes[:, :2]) / unit
         own = boxes.new_tensor([references[r].size for _, r, _ in pairs])
-        return self._run_branches(
+        found = self._run_branches(
             seen,
             known,
             middle.flip(1),
@@ -293,6 +356,10 @@ class MaskTransfer(nn.Module):
             extent.flip(1),
             torch.tensor([positive for _, _, positive in pairs], device=self.device),
         )
+        found.middles = found.middles * unit
+        found.scales = unit / self.network.encoder.stride
+        found.numbers = numbers
+        return found
 
     def _run_branches(
         self,
@@ -314,7 +381,10 @@ class MaskTransfer(nn.Module):
         valid = valid_votes(query_sizes, reference_sizes, padded, shape)
         logits = self.network.score(own_votes, valid, *arguments)
         places = vote_places(middle, reference_middle, padded)
-        return PairOutputs(votes, own_votes, valid, places, extent, logits, positive)
+        voted = vote_places(peaks(votes, valid), reference_middle, padded).flip(1)
+        return PairOutputs(
+            votes, own_votes, valid, places, extent, logits, positive, voted, voted, []
+        )
 
     def _fixed_parts(self) -> list[nn.Module]:
         """Return the modules that are not trained."""
@@ -328,6 +398,8 @@ class MaskTransfer(nn.Module):
             fixed.append(self.network.vote)
         if "score" not in trained:
             fixed.append(self.network.score)
+        if "refine" not in trained and self.network.refine is not None:
+            fixed.append(self.network.refine)
         return fixed
 
     def _transfer_with_bank(self) -> MaskTransferrer:

@@ -12,8 +12,10 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_backbone
 from torch import Tensor, nn
 
+from amodal2.modeling.mask_transfer.options import NET_REFINEMENTS
 from amodal2.modeling.mask_transfer.patches import to_square
 from amodal2.modeling.mask_transfer.reference_bank import encoder_hash
+from amodal2.modeling.mask_transfer.refine_net import RefineNet
 from amodal2.modeling.mask_transfer.scale_net import ScaleNet, build_scale_net, scale_of
 from amodal2.modeling.mask_transfer.score_branch import ScoreBranch
 from amodal2.modeling.mask_transfer.visual_concepts import PatchEncoder
@@ -31,6 +33,7 @@ class TransferNetwork(nn.Module):
         scale_net: with or without the mask as fourth channel.
         vote: filter of the voting branch.
         score: score branch.
+        refine: corrects transferred masks; None if there is none.
         short_side: L, short side of a whole object in patch pixels.
         longest: limit of a patch's longer side in pixels.
         scale_mask: whether ScaleNet sees the detector's mask.
@@ -42,6 +45,7 @@ class TransferNetwork(nn.Module):
         scale_net: ScaleNet,
         vote: VoteFilter,
         score: ScoreBranch,
+        refine: RefineNet | None = None,
         *,
         short_side: int,
         longest: int,
@@ -49,6 +53,7 @@ class TransferNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder, self.scale_net, self.vote, self.score = encoder, scale_net, vote, score
+        self.refine = refine
         self.short_side, self.longest, self.scale_mask = short_side, longest, scale_mask
 
     def predict_ratios(
@@ -108,12 +113,14 @@ def build_network(cfg: CfgNode) -> TransferNetwork:
             f"build_network: expected a backbone whose {feature} has stride {node.STRIDE}, got "
             f"{spec.stride}"
         )
+    with_refinement = node.REFINE in NET_REFINEMENTS or "refine" in node.TRAIN
     encoder = PatchEncoder(backbone, feature, node.STRIDE, spec.channels, node.NUM_CONCEPTS)
     return TransferNetwork(
         encoder,
         build_scale_net(node.SCALE_DEPTH, with_mask=node.SCALE_MASK),
         VoteFilter(node.NUM_CONCEPTS, node.K2, node.NORM),
         ScoreBranch(node.NUM_CONCEPTS, node.K2, node.NORM),
+        RefineNet(node.REFINE_CHANNELS) if with_refinement else None,
         short_side=node.L,
         longest=round(node.MAX_SIDE * node.L),
         scale_mask=node.SCALE_MASK,

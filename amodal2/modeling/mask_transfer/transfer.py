@@ -31,6 +31,10 @@ class Placement:
     centre: Tensor
     scale: Tensor
 
+    def take(self, index: Tensor) -> Placement:
+        """Return some of the placements."""
+        return Placement(self.centre[index], self.scale[index])
+
 
 def warp_masks(masks: Tensor, sizes: Tensor, placement: Placement, points: Tensor) -> Tensor:
     """Look transferred masks up at points of the image, bilinearly; 0 outside the references.
@@ -129,7 +133,7 @@ def refine_affine(
     if len(masks) == 0:
         return placement
     points, extent = _points_around(sizes, placement, visible)
-    seen, hidden = (_sample(maps, points) for maps in (visible, others))
+    seen, hidden = (sample_maps(maps, points) for maps in (visible, others))
     change = torch.zeros(len(masks), 4, device=masks.device, requires_grad=True)
     optimizer = torch.optim.Adam([change], lr=_RATE)
     with torch.enable_grad():
@@ -177,8 +181,16 @@ def _points_around(sizes: Tensor, placement: Placement, visible: Tensor) -> tupl
     return points, extent
 
 
-def _sample(maps: Tensor, points: Tensor) -> Tensor:
-    """Look maps of the image (Tensor[N, H, W]) up at points [N, a, b, 2]."""
+def sample_maps(maps: Tensor, points: Tensor) -> Tensor:
+    """Look maps of the image up at points, bilinearly; 0 outside.
+
+    Args:
+        maps (Tensor[N, H, W]): float.
+        points (Tensor[N, a, b, 2]): x, y in pixels.
+
+    Returns:
+        Tensor[N, a, b]: values.
+    """
     grid = 2 * points / points.new_tensor([maps.shape[2], maps.shape[1]]) - 1
     return F.grid_sample(maps[:, None], grid, padding_mode="zeros", align_corners=False)[:, 0]
 

@@ -20,7 +20,8 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
     """``GeneralizedRCNN`` that shares ground-truth masks between regions and pastes every kind.
 
     The parameters and losses are those of ``GeneralizedRCNN``, in which the heads work as well;
-    that one pastes the amodal masks (``pred_masks``) only.
+    that one pastes the amodal masks (``pred_masks``) only. ROI heads with a stage behind them that
+    needs the images (``complete``, as of ``TransferROIHeads``) have it in given boxes, too.
     """
 
     @configurable
@@ -122,6 +123,8 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
         if self.with_gt_boxes and detected_instances is None:
             detected_instances = [_true_boxes(sample) for sample in batched_inputs]
         results = super().inference(batched_inputs, detected_instances, do_postprocess=False)
+        if detected_instances is not None and hasattr(self.roi_heads, "complete"):
+            results = self.roi_heads.complete(self.preprocess_image(batched_inputs), results)
         if not do_postprocess:
             return results
         sizes = [

@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from detectron2.config import CfgNode
 from detectron2.data.transforms import HFlipTransform
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.structures import Instances
+from torch import nn
 
+from amodal2.modeling.roi_heads.amodal_rcnn import GeneralizedRCNNAmodal
 from amodal2.modeling.roi_heads.mask_kinds import AMODAL, PRED_FIELDS
 from amodal2.modeling.roi_heads.postprocess import amodal_postprocess
+from amodal2.modeling.roi_heads.track_rcnn import AmodalTrackRCNN
 from amodal2.structures import fields
 
 
@@ -21,6 +25,36 @@ class GeneralizedRCNNAmodalWithTTA(GeneralizedRCNNWithTTA):
     ``TEST.AUG`` has the sizes. Boxes of all versions are merged by non-maximum suppression; then
     every version predicts the masks in the merged boxes, which are averaged kind by kind.
     """
+
+    def __init__(self, cfg: CfgNode, model: nn.Module, **options: Any) -> None:
+        """Wrap a model.
+
+        Args:
+            cfg: configuration with ``TEST.AUG``.
+            model: a ``GeneralizedRCNNAmodal``.
+            **options: of ``GeneralizedRCNNWithTTA``.
+
+        Raises:
+            ValueError: if it is another model, or its masks cannot be averaged in given boxes.
+        """
+        name = type(model).__name__
+        if not isinstance(model, GeneralizedRCNNAmodal) or isinstance(model, AmodalTrackRCNN):
+            raise ValueError(
+                f"{type(self).__name__}: expected MODEL.META_ARCHITECTURE "
+                f"GeneralizedRCNNAmodal, got {name}; set TEST.AUG.ENABLED False"
+            )
+        if model.with_gt_boxes:
+            raise ValueError(
+                f"{type(self).__name__}: expected MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES False, "
+                "got True: true boxes need no augmentation; set TEST.AUG.ENABLED False"
+            )
+        if hasattr(model.roi_heads, "complete"):
+            raise ValueError(
+                f"{type(self).__name__}: expected masks inside the boxes of the detector, "
+                f"got {type(model.roi_heads).__name__}, whose boxes follow the masks; set "
+                "TEST.AUG.ENABLED False"
+            )
+        super().__init__(cfg, model, **options)
 
     def _inference_one_image(self, input: dict[str, Any]) -> dict[str, Instances]:
         """Return "instances" of one sample with "image", "height" and "width"."""

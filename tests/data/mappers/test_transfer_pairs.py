@@ -115,6 +115,31 @@ def test_mirrored_pairs_mirror_box_mask_and_references(picture):
     assert mirrored
 
 
+def test_surroundings_of_a_crop_and_their_mirror_image(picture):
+    references = find_references([picture], 10)
+    settings = {"is_train": True, "references": references, "around": 2.0}
+    plain, flipping = (TransferPairMapper(**settings, flip=flip) for flip in (False, True))
+    assert "around" not in TransferPairMapper(is_train=True, references=references)(picture, 0)
+    mirrored = 0
+    for seed in range(8):
+        one, other = plain(picture, seed), flipping(picture, seed)
+        around, (left, top) = one["around"], one["around"]["origin"]
+        (height, width), outer = one["mask"].shape, around["image"].shape[2]
+        inside = slice(-top, height - top), slice(-left, width - left)
+        assert around["visible"][inside].equal(one["mask"])
+        assert around["image"][:, *inside].equal(one["image"])
+        assert (around["amodal"] & ~around["visible"] & ~around["others"]).sum() == 0
+        if other["mask"].equal(one["mask"]) and other["image"].equal(one["image"]):
+            continue
+        mirrored += 1
+        assert other["around"]["origin"] == (width - left - outer, top)
+        for name in ("image", "visible", "others", "amodal"):
+            assert other["around"][name].flip(-1).equal(around[name])
+        for own, turned in zip(one["references"], other["references"], strict=True):
+            assert turned["mask"].flip(1).equal(own["mask"])
+    assert mirrored
+
+
 def test_test_samples_have_the_visible_masks_as_proposals(picture):
     mapper = TransferPairMapper(is_train=False, references=[])
     sample = mapper(picture)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from detectron2.structures import Boxes
 
-from amodal2.modeling.mask_transfer.inference import TransferOptions, encode_references
+from amodal2.modeling.mask_transfer.inference import encode_references
+from amodal2.modeling.mask_transfer.options import TransferOptions
 from tests.modeling.mask_transfer.toy import (
     CONCEPTS,
     crop,
@@ -147,7 +148,7 @@ def test_transfer_with_a_bank_of_other_weights_is_refused(bank):
 
 
 @pytest.mark.parametrize(
-    "bad", [{"topk": 0}, {"shortlist": -1}, {"ring": -1}, {"context": 0}, {"refine": "net"}]
+    "bad", [{"topk": 0}, {"shortlist": -1}, {"ring": -1}, {"context": 0}, {"refine": "all"}]
 )
 def test_options_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match="TransferOptions: expected"):

@@ -20,18 +20,46 @@ def pixels(image):
 def sample():
     """A half-hidden thing with a positive, a negative and an undecided reference."""
     image, mask = thing(0)
-    own, _ = crop(image, mask)
-    other, _ = crop(*thing(1))
+    own, full = crop(image, mask)
+    other, whole = crop(*thing(1))
     return {
         "image": pixels(image[:, 4:36, 4:28]),
         "mask": mask[4:36, 4:28],
         "amodal_box": (0.0, 0.0, 40.0, 32.0),
         "references": [
-            {"image": pixels(own), "overlap": 1.0},
-            {"image": pixels(other), "overlap": 0.3},
-            {"image": pixels(other), "overlap": 0.65},
+            {"image": pixels(own), "mask": full, "overlap": 1.0},
+            {"image": pixels(other), "mask": whole, "overlap": 0.3},
+            {"image": pixels(other), "mask": whole, "overlap": 0.65},
         ],
+        "around": {
+            "image": pixels(image),
+            "visible": mask & (torch.arange(48) < 28),
+            "others": torch.zeros_like(mask),
+            "amodal": mask,
+            "origin": (-4, -4),
+        },
     }
+
+
+def test_refinement_learns_with_the_rest_fixed():
+    torch.manual_seed(0)
+    model = build_model(toy_network(refine=True), train_parts=("refine",)).train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    assert {id(p) for p in trained} == {id(p) for p in model.network.refine.parameters()}
+    optimizer = torch.optim.Adam(trained, lr=2e-2)
+    history = []
+    for _ in range(25):
+        losses = model([sample()])
+        assert set(losses) == {"loss_refine"}
+        optimizer.zero_grad()
+        losses["loss_refine"].backward()
+        optimizer.step()
+        history.append(float(losses["loss_refine"].detach()))
+    assert history[-1] < 0.7 * history[0]
+    nothing = sample() | {"references": []}
+    loss = model([nothing])["loss_refine"]
+    loss.backward()
+    assert loss == 0
 
 
 def test_training_lowers_every_loss():

@@ -4,8 +4,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from torch import nn
 
-from amodal2.modeling.mask_transfer.inference import MaskTransferrer, TransferOptions
+from amodal2.modeling.mask_transfer.inference import MaskTransferrer
 from amodal2.modeling.mask_transfer.network import TransferNetwork
+from amodal2.modeling.mask_transfer.options import TransferOptions
+from amodal2.modeling.mask_transfer.refine_net import RefineNet
 from amodal2.modeling.mask_transfer.scale_net import ScaleNet
 from amodal2.modeling.mask_transfer.score_branch import ScoreBranch
 from amodal2.modeling.mask_transfer.visual_concepts import PatchEncoder
@@ -25,13 +27,14 @@ class ToyBackbone(nn.Module):
         return {"res": self.conv(images)}
 
 
-def toy_network(seed: int = 0) -> TransferNetwork:
+def toy_network(seed: int = 0, *, refine: bool = False) -> TransferNetwork:
     torch.manual_seed(seed)
     return TransferNetwork(
         PatchEncoder(ToyBackbone(3), "res", STRIDE, 8, CONCEPTS),
         ScaleNet(nn.Conv2d(4, 8, 4, 4), 8),
         VoteFilter(CONCEPTS, 3, "pair"),
         ScoreBranch(CONCEPTS, 3, "pair"),
+        RefineNet(4) if refine else None,
         short_side=SHORT,
         longest=128,
         scale_mask=True,

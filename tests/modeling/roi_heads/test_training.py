@@ -6,6 +6,7 @@ import math
 import pytest
 
 from amodal2.engine import AmodalTrainer
+from amodal2.modeling.roi_heads import GeneralizedRCNNAmodal
 from tests.engine.toy import restored_loggers, toy_config
 from tests.modeling.roi_heads.test_heads import HEADS
 from tests.modeling.roi_heads.tiny import tiny_config
@@ -70,6 +71,38 @@ def test_trainer_evaluates_true_boxes(tmp_path):
     )
     assert len(records) == 6
     assert {"amodal_segm", "visible_segm", "occluder_segm", "bbox"} <= records[0].keys()
+
+
+def test_trainer_averages_over_augmented_images(tmp_path, monkeypatch):
+    sizes = []
+    real = GeneralizedRCNNAmodal.inference
+
+    def inference(self, inputs, detected_instances=None, do_postprocess=True):
+        sizes.extend(tuple(sample["image"].shape[1:]) for sample in inputs)
+        return real(self, inputs, detected_instances, do_postprocess)
+
+    monkeypatch.setattr(GeneralizedRCNNAmodal, "inference", inference)
+    augmented = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (64, 80)]
+    cfg = training_config(tmp_path, "MaskJointHead", *augmented)
+    cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
+    with restored_loggers():
+        results = AmodalTrainer(cfg).train()
+    assert {"amodal", "visible"} <= results.keys()
+    assert set(sizes) == {(64, 96), (80, 120)}
+    assert len(sizes) == 3 * 8  # images; two sizes, mirrored or not, boxes and masks
+
+
+def test_trainer_refuses_augmented_images_where_there_is_no_average(tmp_path):
+    keys = ["TEST.AUG.ENABLED", True, "MODEL.META_ARCHITECTURE"]
+    with restored_loggers():
+        for name in ("GeneralizedRCNN", "AmodalTrackRCNN"):
+            cfg = training_config(tmp_path, "MaskJointHead", *keys, name)
+            with pytest.raises(ValueError, match=f"got {name}; set TEST.AUG.ENABLED False"):
+                AmodalTrainer(cfg)
+        cfg = training_config(tmp_path, "MaskJointHead", *keys, "GeneralizedRCNNAmodal")
+        cfg.MODEL.AMODAL_RCNN.INFERENCE_WITH_GT_BOXES = True
+        with pytest.raises(ValueError, match="true boxes need no augmentation"):
+            AmodalTrainer(cfg)
 
 
 def test_trainer_trains_tracks(tmp_path):
