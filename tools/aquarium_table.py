@@ -14,10 +14,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +22,8 @@ from amodal2.utils.detectron2_compat import launch  # noqa: F401 imports Detectr
 
 from benchmarks.aquarium_report import write_report  # isort: skip
 from benchmarks.aquarium_runs import Plan, prepare_start, run_options, run_variant  # isort: skip
-from benchmarks.aquarium_variants import Variant, select  # isort: skip
+from benchmarks.aquarium_variants import select  # isort: skip
+from benchmarks.table_runs import in_process, is_complete  # isort: skip
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -82,44 +80,18 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def is_complete(plan: Plan, variant: Variant, seed: int) -> bool:
-    """Tell whether a run's numbers are there.
-
-    Raises:
-        ValueError: if they are of other options.
-    """
-    path = plan.result(variant, seed)
-    if not path.is_file():
-        return False
-    found = json.loads(path.read_text(encoding="utf-8"))["options"]
-    if found != json.loads(json.dumps(run_options(plan, variant, seed))):
-        raise ValueError(
-            f"aquarium_table: expected a run with these options in {path}, got one with others; "
-            "name another --out or delete the file and the run's folder"
-        )
-    return True
-
-
-def in_process(work: Callable[..., None], *args: object) -> None:
-    """Run in a process of its own, so that nothing is left behind for the next run.
-
-    Raises:
-        RuntimeError: if it fails.
-    """
-    process = multiprocessing.get_context("spawn").Process(target=work, args=args)
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f"{work.__name__} ended with status {process.exitcode}")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = parse_arguments(argv)
     plan = make_plan(args)
     try:
         variants = select(args.only, full=args.full)
-        todo = [(v, s) for s in args.seeds for v in variants if not is_complete(plan, v, s)]
+        todo = [
+            (variant, seed)
+            for seed in args.seeds
+            for variant in variants
+            if not is_complete(plan.result(variant, seed), run_options(plan, variant, seed))
+        ]
     except ValueError as e:
         print(e, file=sys.stderr)
         return 2

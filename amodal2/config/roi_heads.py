@@ -53,6 +53,8 @@ def _add_output_config(cfg: CfgNode) -> None:
     node.INVISIBLE = "head"
     # True takes boxes and classes of the ground truth in tests; only masks are predicted.
     node.INFERENCE_WITH_GT_BOXES = False
+    # True trains the mask head alone; features and boxes are those of MODEL.WEIGHTS and stay.
+    node.TRAIN_MASK_HEAD_ONLY = False
 
 
 def _add_aisformer_config(cfg: CfgNode) -> None:

@@ -62,41 +62,49 @@ def summarise(numbers: Iterable[float | None]) -> Value | None:
     return Value(sum(found) / len(found), min(found), max(found), len(found))
 
 
-def read_results(variants: Sequence[Variant], folder: Path) -> dict[str, list[dict[str, Any]]]:
+def read_results(names: Sequence[str], folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Read the complete runs of each row.
 
     Args:
-        variants: rows of the table.
+        names: of the rows of the table.
         folder: with one JSON per run.
 
     Returns:
         dict: name of the row -> its runs by seed; rows without one are absent.
     """
     found = {}
-    for variant in variants:
-        files = sorted(folder.glob(f"{variant.name}_seed*.json"))
+    for name in names:
+        files = sorted(folder.glob(f"{name}_seed*.json"))
         runs = [json.loads(path.read_text(encoding="utf-8")) for path in files]
         if runs:
-            found[variant.name] = sorted(runs, key=lambda run: run["seed"])
+            found[name] = sorted(runs, key=lambda run: run["seed"])
     return found
 
 
-def answer(results: dict[str, list[dict[str, Any]]], better: str, other: str) -> str:
-    """Compare the amodal AP of two rows.
+def answer(
+    results: dict[str, list[dict[str, Any]]],
+    better: str,
+    other: str,
+    row: str = "amodal",
+    metric: str = "AP",
+) -> str:
+    """Compare a metric, the amodal AP, of two rows.
 
     Args:
         results: from :func:`read_results`.
         better: row that should have more.
         other: row it is compared with.
+        row: of the metrics.
+        metric: in percent.
 
     Returns:
         str: yes or no only where the ranges over the seeds do not meet and there are two seeds.
     """
-    values = [_value(results.get(name, []), "amodal", "AP") for name in (better, other)]
+    values = [value_of(results.get(name, []), row, metric) for name in (better, other)]
     ours, theirs = values
     if ours is None or theirs is None:
         return "not known yet"
-    text = f"{ours.mean - theirs.mean:+.1f} amodal AP ({ours} against {theirs})"
+    text = f"{ours.mean - theirs.mean:+.1f} {row} {metric} ({ours} against {theirs})"
     if min(ours.count, theirs.count) < 2:
         return f"one seed alone does not say: {text}"
     if ours.low > theirs.high:
@@ -117,7 +125,7 @@ def write_report(variants: Sequence[Variant], out: Path, notes: Sequence[str]) -
     Returns:
         str: the markdown.
     """
-    results = read_results(variants, out / "results")
+    results = read_results([variant.name for variant in variants], out / "results")
     shown = [variant for variant in variants if variant.name in results]
     lines = ["# Results on the aquarium", "", *notes, ""]
     lines += [f"- {ask} {answer(results, better, other)}" for ask, better, other in QUESTIONS]
@@ -150,7 +158,7 @@ def draw_bars(
     for variant in variants:
         parts.append(f'<text x="4" y="{y + 15}">{escape(variant.title)}</text>')
         for kind, color in (("visible", "#0072b2"), ("amodal", "#d55e00")):
-            value = _value(results[variant.name], kind, metric)
+            value = value_of(results[variant.name], kind, metric)
             if value is not None:
                 start, low, high = (220 + 4 * x for x in (0.0, value.low, value.high))
                 size = f'width="{4 * value.mean:.1f}" height="9"'
@@ -168,7 +176,8 @@ def draw_bars(
     )
 
 
-def _value(runs: list[dict[str, Any]], row: str, metric: str) -> Value | None:
+def value_of(runs: list[dict[str, Any]], row: str, metric: str) -> Value | None:
+    """Return a metric of a row over its runs; None where no run has it."""
     return summarise(run["metrics"].get(row, {}).get(metric) for run in runs)
 
 
@@ -177,7 +186,7 @@ def _metric_table(
 ) -> list[str]:
     lines = ["| model | " + " | ".join(METRICS) + " |", "|---" * (len(METRICS) + 1) + "|"]
     for variant in variants:
-        values = [_value(results[variant.name], row, metric) for metric in METRICS]
+        values = [value_of(results[variant.name], row, metric) for metric in METRICS]
         if any(value is not None for value in values):
             cells = ["–" if value is None else str(value) for value in values]
             lines.append(f"| {variant.title} | " + " | ".join(cells) + " |")

@@ -6,7 +6,8 @@ from typing import Any, cast
 import timm
 from detectron2.config import CfgNode
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
-from detectron2.modeling import BACKBONE_REGISTRY, Backbone
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from timm.layers import BatchNormAct2d, freeze_batch_norm_2d
 from timm.models import FeatureInfo
 from torch import Tensor, nn
@@ -123,4 +124,26 @@ def build_timm_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> TimmBackbone:
         out_indices=node.OUT_INDICES,
         freeze_bn=node.FREEZE_BN,
         in_channels=input_shape.channels or 3,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """Build a feature pyramid network (Lin et al., 2017) on a timm backbone, for detectors.
+
+    Args:
+        cfg: configuration; ``MODEL.FPN`` as for ``build_resnet_fpn_backbone``.
+        input_shape: shape of the input; its channels are used.
+
+    Returns:
+        FPN: gives p2 … p6, strides 4 to 64, of ``MODEL.FPN.OUT_CHANNELS`` channels.
+    """
+    node = cfg.MODEL.FPN
+    return FPN(
+        bottom_up=build_timm_backbone(cfg, input_shape),
+        in_features=node.IN_FEATURES,
+        out_channels=node.OUT_CHANNELS,
+        norm=node.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=node.FUSE_TYPE,
     )

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
 from detectron2.structures import Instances
+from torch import Tensor
 
 from amodal2.modeling.roi_heads.mask_kinds import KINDS
 from amodal2.modeling.roi_heads.mask_targets import share_masks
 from amodal2.modeling.roi_heads.postprocess import amodal_postprocess
 
 _INVISIBLE = ("head", "derived")
+_MASK_HEAD = "roi_heads.mask_head."
 
 
 @META_ARCH_REGISTRY.register()
@@ -33,6 +36,7 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
         enforce_subset: bool = False,
         invisible: str = "head",
         with_gt_boxes: bool = False,
+        mask_head_only: bool = False,
         **kwargs: Any,
     ) -> None:
         """Store the settings of the output.
@@ -44,6 +48,8 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
             invisible: "head" or "derived" (amodal minus visible).
             with_gt_boxes: in tests take boxes and classes of the samples' ``instances`` instead of
                 detecting them.
+            mask_head_only: train nothing but the mask head; features and boxes are those of a
+                fixed detector.
             **kwargs: of ``GeneralizedRCNN``.
 
         Raises:
@@ -66,6 +72,11 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
             "invisible": invisible,
         }
         self.with_gt_boxes = with_gt_boxes
+        self.mask_head_only = mask_head_only
+        if mask_head_only:
+            for name, parameter in self.named_parameters():
+                if not name.startswith(_MASK_HEAD):
+                    parameter.requires_grad_(False)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
@@ -78,7 +89,16 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
             "enforce_subset": node.ENFORCE_SUBSET,
             "invisible": node.INVISIBLE,
             "with_gt_boxes": node.INFERENCE_WITH_GT_BOXES,
+            "mask_head_only": node.TRAIN_MASK_HEAD_ONLY,
         }
+
+    def train(self, mode: bool = True) -> GeneralizedRCNNAmodal:
+        """Switch to training or evaluation; what is fixed stays in evaluation."""
+        super().train(mode)
+        if self.mask_head_only:
+            self.backbone.eval()
+            self.proposal_generator.eval()
+        return self
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Learn from images, or find their objects.
@@ -100,7 +120,19 @@ class GeneralizedRCNNAmodal(GeneralizedRCNN):
                 {**sample, "instances": share_masks(sample["instances"])}
                 for sample in batched_inputs
             ]
+            if self.mask_head_only:
+                return self._mask_losses(batched_inputs)
         return super().forward(batched_inputs)
+
+    def _mask_losses(self, samples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Return the losses of the mask head in regions that the fixed detector proposes."""
+        images = self.preprocess_image(samples)
+        truth = [sample["instances"].to(self.device) for sample in samples]
+        with torch.no_grad():
+            features = self.backbone(images.tensor)
+            proposals, _ = self.proposal_generator(images, features)
+        regions = self.roi_heads.label_and_sample_proposals(proposals, truth)
+        return self.roi_heads._forward_mask(features, regions)
 
     def inference(
         self,

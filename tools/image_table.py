@@ -1,0 +1,120 @@
+#!/usr/bin/env python
+"""Train all amodal heads on the market and print the result table.
+
+One detector (backbone, pyramid, proposals, boxes) is trained first, with Mask R-CNN's head on
+amodal masks. Then every row gets a new mask head, which alone is trained, on the same number of
+images; so all rows have the same features and boxes. Whatever is killed goes on at the next call
+with the same options, and a complete run is not repeated. table.md and table.json are written after
+each run.
+
+--extra adds the predictions of another system on the same images to the table, such as those of
+mask transfer behind the detector's boxes (a file of prediction records as tools/evaluate.py --task
+image reads it).
+
+Examples:
+    python tools/image_table.py --out output/image_table
+    python tools/image_table.py --out output/image_table --only orcnn aisformer --seeds 1 2
+    python tools/image_table.py --out output/image_table --extra mask_transfer transfer.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from amodal2.utils.detectron2_compat import launch  # noqa: F401 imports Detectron2 silently
+
+from benchmarks.image_report import write_report  # isort: skip
+from benchmarks.image_runs import (  # isort: skip
+    HEADS,
+    Plan,
+    measure_file,
+    run_head,
+    run_options,
+)
+from benchmarks.table_runs import in_process, is_complete  # isort: skip
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    defaults = Plan(Path())
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    parser.add_argument(
+        "--only", nargs="+", choices=HEADS, default=list(HEADS), metavar="NAME", help="heads"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N")
+    parser.add_argument(
+        "--extra",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "FILE"),
+        help="predictions of another system; the name mask_transfer is compared with Mask R-CNN",
+    )
+    for name, meaning in {
+        "detector_iterations": "of the detector",
+        "iterations": "of a head",
+        "val_images": "the first so many of the validation set",
+        "threads": "of the processor",
+    }.items():
+        flag, value = "--" + name.replace("_", "-"), getattr(defaults, name)
+        parser.add_argument(flag, type=int, default=value, help=f"{meaning} (default {value})")
+    return parser.parse_args(argv)
+
+
+def describe(plan: Plan) -> list[str]:
+    """Return the lines that say how the table came about."""
+    return [
+        f"`market_v1`, the first {plan.val_images} validation images, input 128 pixels high, four "
+        f"images per iteration. One detector, from random weights: {plan.detector_iterations} "
+        "iterations with Mask R-CNN's head on amodal masks. Then every head from random weights: "
+        f"{plan.iterations} iterations with 8 objects per image, the detector fixed. "
+        "AP in percent (COCO; none, partial, heavy: amodal AP of objects that are not hidden, up "
+        "to a quarter, more); mIoU over all objects, 0 where none was found; AP90 at IoU .9. In "
+        "true boxes: mean IoU of whole objects (full) and of their hidden parts (occ). Seconds are "
+        "of processor time on one core. Mean ± half the range over the seeds."
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    args = parse_arguments(argv)
+    plan = Plan(args.out, args.detector_iterations, args.iterations, args.val_images, args.threads)
+    try:
+        todo = [
+            (head, seed)
+            for seed in args.seeds
+            for head in args.only
+            if not is_complete(plan.result(head, seed), run_options(plan, head, seed))
+        ]
+    except ValueError as e:
+        print(e, file=sys.stderr)
+        return 2
+    extra = {name: Path(file) for name, file in args.extra}
+    titles = {head: HEADS[head] for head in args.only}
+    titles |= {name: name.replace("_", " ").capitalize() for name in extra}
+    failed = []
+    for head, seed in todo:
+        print(f"image_table: {head}, seed {seed}", flush=True)
+        try:
+            in_process(run_head, plan, head, seed)
+        except RuntimeError as e:
+            failed.append(f"{head}, seed {seed}: {e}")
+        write_report(titles, plan.out, describe(plan))
+    for name, file in extra.items():
+        try:
+            in_process(measure_file, plan, name, file)
+        except RuntimeError as e:
+            failed.append(f"{name}: {e}")
+    print(write_report(titles, plan.out, describe(plan)))
+    for text in failed:
+        print(f"image_table: {text}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
