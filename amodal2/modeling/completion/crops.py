@@ -42,12 +42,14 @@ class CropRule:
             interpolated where the object is hidden), "motion" (windows of one size that move by the
             mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
             boxes, which ``enlarge`` does not change).
+        inside (bool): cut what leaves the frame off the windows, only with "visible".
     """
 
     size: tuple[int, int] | None = None
     enlarge: float = 1.0
     margin: int = 0
     follow: str = "clip"
+    inside: bool = False
 
     def __post_init__(self) -> None:
         """Check the rule.
@@ -62,6 +64,10 @@ class CropRule:
         if self.size is None and self.follow != "clip":
             raise ValueError(
                 f'CropRule: expected follow "clip" without a size, got {self.follow!r}'
+            )
+        if self.inside and self.follow != "visible":
+            raise ValueError(
+                f'CropRule: expected follow "visible" with inside, got {self.follow!r}'
             )
 
 
@@ -93,7 +99,8 @@ def crop_windows(
     if rule.follow == "clip":
         return np.tile(np.array(window, np.float64), (len(boxes), 1))
     if rule.follow == "visible":
-        return enlarged_windows(filled_windows(boxes), rule.enlarge, size)
+        windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
+        return np.clip(windows, 0, (*size, *size)) if rule.inside else windows
     if rule.follow == "square":
         return square_windows(filled_windows(boxes))
     assert motion is not None, '"motion" needs flow'

@@ -167,7 +167,7 @@ def crop_rule(protocol: str, size: tuple[int, int]) -> CropRule:
 
     Args:
         protocol: "frame" shows the whole frame (SAIL-VOS, TAO-Amodal), "object" twice the box of
-            the object in each frame (MOVi).
+            the object in each frame, inside the frame (MOVi).
         size: h and w of the model's input.
 
     Returns:
@@ -180,7 +180,7 @@ def crop_rule(protocol: str, size: tuple[int, int]) -> CropRule:
         raise ValueError(f"crop_rule: expected a protocol of {PROTOCOLS}, got {protocol!r}")
     if protocol == "frame":
         return CropRule(size=size, margin=_WHOLE_FRAME)
-    return CropRule(size=size, enlarge=2.0, follow="visible")
+    return CropRule(size=size, enlarge=2.0, follow="visible", inside=True)
 
 
 @COMPLETER_REGISTRY.register()

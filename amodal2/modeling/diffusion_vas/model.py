@@ -27,7 +27,7 @@ from amodal2.modeling.diffusion_vas.settings import SamplerSettings
 
 if TYPE_CHECKING:
     from amodal2.modeling.diffusion_vas.pipeline import DiffusionVASPipeline
-    from amodal2.modeling.diffusion_vas.training import TrainingSettings
+    from amodal2.modeling.diffusion_vas.training import ClipStore, TrainingSettings
 
 VARIANTS = ("diffusion", "regression", "autoencoder")
 
@@ -48,6 +48,7 @@ class DiffusionVAS(nn.Module):
         seeds: Sequence[int] = (23,),
         trainable: Sequence[str] = (),
         autoencoder: bool = False,
+        store: ClipStore | None = None,
     ) -> None:
         """Freeze what is not trained.
 
@@ -58,6 +59,7 @@ class DiffusionVAS(nn.Module):
             trainable: parts of the names of the UNet's parameters that are trained; all without
                 any.
             autoencoder: train the VAE instead of the UNet.
+            store: earlier clips that join the batches.
 
         Raises:
             ValueError: if no parameter has such a name.
@@ -68,7 +70,7 @@ class DiffusionVAS(nn.Module):
         self.vae = model.pipeline.vae
         self.image_encoder = model.pipeline.image_encoder
         self.requires_grad_(False)
-        self.autoencoder = autoencoder
+        self.autoencoder, self.store = autoencoder, store
         network = self.vae if autoencoder else self.unet
         chosen = [
             parameter
@@ -110,7 +112,7 @@ class DiffusionVAS(nn.Module):
             layout=node.LAYOUT,
             decode_chunk=node.DECODE_CHUNK,
         )
-        from amodal2.modeling.diffusion_vas.training import TrainingSettings
+        from amodal2.modeling.diffusion_vas.training import ClipStore, TrainingSettings
 
         return {
             "model": ClipModel(
@@ -122,11 +124,17 @@ class DiffusionVAS(nn.Module):
                 node.VARIANT == "regression",
             ),
             "training": TrainingSettings(
-                tuple(node.SIGMA), tuple(node.NOISE_AUG), node.DROPOUT, node.FPS, node.MOTION
+                tuple(node.SIGMA),
+                tuple(node.NOISE_AUG),
+                node.DROPOUT,
+                node.FPS,
+                node.MOTION,
+                replayed=node.REPLAYED,
             ),
             "seeds": range(node.SEED, node.SEED + node.SAMPLES),
             "trainable": () if node.VARIANT == "autoencoder" else tuple(node.TRAINABLE),
             "autoencoder": node.VARIANT == "autoencoder",
+            "store": ClipStore(node.REPLAY_SIZE) if node.REPLAYED else None,
         }
 
     @property
@@ -162,7 +170,7 @@ class DiffusionVAS(nn.Module):
             if self.autoencoder:
                 return autoencoder_loss(self.model, clips, self.training_settings)
             name = "loss_regress" if self.model.regression else "loss_denoise"
-            return {name: training_loss(self.model, clips, self.training_settings)}
+            return {name: training_loss(self.model, clips, self.training_settings, self.store)}
         videos = [self.model.run(clip, seeded(self.seeds)) for clip in clips]
         if self.model.conditions == CONTENT_CONDITIONS:
             return videos
