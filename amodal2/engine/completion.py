@@ -138,7 +138,7 @@ class TrackCompletion:
         Args:
             name: of ``COMPLETER_REGISTRY``.
             options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
-                and ``weights``.
+                and ``weights``. Those that can read official weights take them without ``config``.
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
@@ -149,7 +149,7 @@ class TrackCompletion:
         values = parse_options(options)
         if name in COMPLETER_REGISTRY:
             parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
-            if "model" in parameters:
+            if "model" in parameters and ("weights" not in parameters or "config" in values):
                 values["model"] = _load(name, values, settings.device)
         completer, model = build_completer(name, **values), values.get("model")
         if adaptation is None:

@@ -26,7 +26,7 @@ from amodal2.structures.crop_window import (
     steady_windows,
 )
 
-FOLLOWS = ("clip", "visible", "motion", "square")
+FOLLOWS = ("clip", "visible", "boxes", "motion", "square")
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,11 @@ class CropRule:
         enlarge (float): factor on the visible boxes, at least 1.
         margin (int): further pixels on each side, only with "clip".
         follow (str): "clip" (one window for all frames), "visible" (the visible box of each frame,
-            interpolated where the object is hidden), "motion" (windows of one size that move by the
+            interpolated where the object is hidden), "boxes" (the same of boxes that are given
+            beside the masks, e.g. amodal ones), "motion" (windows of one size that move by the
             mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
             boxes, which ``enlarge`` does not change).
-        inside (bool): cut what leaves the frame off the windows, only with "visible".
+        inside (bool): cut what leaves the frame off the windows, only with "visible" and "boxes".
     """
 
     size: tuple[int, int] | None = None
@@ -65,9 +66,9 @@ class CropRule:
             raise ValueError(
                 f'CropRule: expected follow "clip" without a size, got {self.follow!r}'
             )
-        if self.inside and self.follow != "visible":
+        if self.inside and self.follow not in ("visible", "boxes"):
             raise ValueError(
-                f'CropRule: expected follow "visible" with inside, got {self.follow!r}'
+                f'CropRule: expected follow "visible" or "boxes" with inside, got {self.follow!r}'
             )
 
 
@@ -82,7 +83,8 @@ def crop_windows(
     """Choose the windows of one object.
 
     Args:
-        boxes (ndarray[T, 4]): of its visible masks, NaN where nothing is visible.
+        boxes (ndarray[T, 4]): of its visible masks, or those that are given, NaN where there are
+            none.
         rule: how.
         size: height and width of the frames.
         motion (ndarray[T, 2]): mean visible flow (row, column), for "motion".
@@ -93,12 +95,12 @@ def crop_windows(
         "clip".
 
     Raises:
-        ValueError: if nothing is visible in any frame.
+        ValueError: if there is no box in any frame.
     """
     window = clip_window(boxes, rule.enlarge, rule.margin, size)
     if rule.follow == "clip":
         return np.tile(np.array(window, np.float64), (len(boxes), 1))
-    if rule.follow == "visible":
+    if rule.follow in ("visible", "boxes"):
         windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
         return np.clip(windows, 0, (*size, *size)) if rule.inside else windows
     if rule.follow == "square":

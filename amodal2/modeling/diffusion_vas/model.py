@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from amodal2.modeling.diffusion_vas.training import ClipStore, TrainingSettings
 
 VARIANTS = ("diffusion", "regression", "autoencoder")
+_PROTOCOLS = {"none": "frame", "visible": "object", "amodal": "boxes"}
 
 
 @META_ARCH_REGISTRY.register()
@@ -49,6 +50,8 @@ class DiffusionVAS(nn.Module):
         trainable: Sequence[str] = (),
         autoencoder: bool = False,
         store: ClipStore | None = None,
+        size: tuple[int, int] = (256, 512),
+        crop: str = "none",
     ) -> None:
         """Freeze what is not trained.
 
@@ -60,6 +63,8 @@ class DiffusionVAS(nn.Module):
                 any.
             autoencoder: train the VAE instead of the UNet.
             store: earlier clips that join the batches.
+            size: H and W of the model's input, for completers.
+            crop: what it is shown: "none", "amodal" or "visible", see ``ObjectVideoMapper``.
 
         Raises:
             ValueError: if no parameter has such a name.
@@ -71,6 +76,7 @@ class DiffusionVAS(nn.Module):
         self.image_encoder = model.pipeline.image_encoder
         self.requires_grad_(False)
         self.autoencoder, self.store = autoencoder, store
+        self.size, self.protocol = size, _PROTOCOLS[crop]
         network = self.vae if autoencoder else self.unet
         chosen = [
             parameter
@@ -97,9 +103,10 @@ class DiffusionVAS(nn.Module):
         node = cfg.MODEL.DIFFUSION_VAS
         conditions = tuple(node.CONDITIONS)
         check_conditions(conditions)
-        if node.VARIANT not in VARIANTS:
+        if node.VARIANT not in VARIANTS or node.CROP not in _PROTOCOLS:
             raise ValueError(
-                f"DiffusionVAS: expected a variant of {VARIANTS}, got {node.VARIANT!r}"
+                f"DiffusionVAS: expected a variant of {VARIANTS} and a crop of "
+                f"{tuple(_PROTOCOLS)}, got {node.VARIANT!r} and {node.CROP!r}"
             )
         pipeline = _start(node, len(conditions))
         if node.GRADIENT_CHECKPOINTING:
@@ -134,6 +141,8 @@ class DiffusionVAS(nn.Module):
             "seeds": range(node.SEED, node.SEED + node.SAMPLES),
             "trainable": () if node.VARIANT == "autoencoder" else tuple(node.TRAINABLE),
             "autoencoder": node.VARIANT == "autoencoder",
+            "size": tuple(node.IMAGE_SIZE),
+            "crop": node.CROP,
             "store": ClipStore(node.REPLAY_SIZE) if node.REPLAYED else None,
         }
 

@@ -98,7 +98,7 @@ def test_build_completer_loads_a_folder(tmp_path: Path) -> None:
     build_pipeline(num_conditions=1).save_pretrained(tmp_path / "model")
     completer = build_completer(
         "diffusion_vas",
-        model=str(tmp_path / "model"),
+        weights=str(tmp_path / "model"),
         size=(8, 12),
         steps=2,
         samples=3,
@@ -114,11 +114,11 @@ def test_build_completer_loads_a_folder(tmp_path: Path) -> None:
     source, tracks, _ = video()
     assert len(complete_video(completer, source, tracks[:1])) == 3
     with pytest.raises(ValueError, match="expected options of diffusion_vas"):
-        build_completer("diffusion_vas", model=str(tmp_path / "model"), step=3)
+        build_completer("diffusion_vas", weights=str(tmp_path / "model"), step=3)
     with pytest.raises(ValueError, match="got 'int8'"):
-        build_completer("diffusion_vas", model=str(tmp_path / "model"), dtype="int8")
+        build_completer("diffusion_vas", weights=str(tmp_path / "model"), dtype="int8")
     with pytest.raises(ValueError, match="expected a protocol of"):
-        build_completer("diffusion_vas", model=str(tmp_path / "model"), protocol="tile")
+        build_completer("diffusion_vas", weights=str(tmp_path / "model"), protocol="tile")
 
 
 def test_memory_options_leave_the_result() -> None:
