@@ -21,8 +21,10 @@ from amodal2.modeling.completion import (
     build_completer,
     complete_video,
 )
+from amodal2.modeling.completion.video import Boxes, ContentSink
 from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import MaskTube, Track, VideoPrediction
+from amodal2.utils.depth import DepthSource
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.optical_flow import open_flow
 from amodal2.video.loaded_tracks import loaded_tracks
@@ -117,12 +119,14 @@ class TrackCompletion:
         settings (CompletionSettings): thresholds and composition.
         flow (str): source of the optical flow, see ``open_flow``.
         adapter (VideoAdapter | None): adapts the completer's model to each video first.
+        depth (DepthSource | None): of completers that take the depth of the video.
     """
 
     completer: Completer
     settings: CompletionSettings
     flow: str = "auto"
     adapter: VideoAdapter | None = None
+    depth: DepthSource | None = None
 
     @classmethod
     def build(
@@ -132,6 +136,7 @@ class TrackCompletion:
         settings: CompletionSettings,
         flow: str,
         adaptation: AdaptationSettings | None = None,
+        depth: DepthSource | None = None,
     ) -> TrackCompletion:
         """Make a completer from the command line.
 
@@ -142,6 +147,7 @@ class TrackCompletion:
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
+            depth: of the videos, for completers that take it.
 
         Raises:
             ValueError: if a name or an option is unknown, or the completer cannot adapt.
@@ -153,10 +159,10 @@ class TrackCompletion:
                 values["model"] = _load(name, values, settings.device)
         completer, model = build_completer(name, **values), values.get("model")
         if adaptation is None:
-            return cls(completer, settings, flow)
+            return cls(completer, settings, flow, depth=depth)
         if not isinstance(model, SaVos):
             raise ValueError(f"--adapt: expected the completer savos, got {name}")
-        return cls(completer, settings, flow, VideoAdapter(model, adaptation))
+        return cls(completer, settings, flow, VideoAdapter(model, adaptation), depth)
 
     def predict(
         self,
@@ -167,6 +173,9 @@ class TrackCompletion:
         flow: str | None = None,
         name: str = "video",
         truth: Mapping[int, MaskTube] | None = None,
+        depth: DepthSource | None = None,
+        boxes: Boxes | None = None,
+        on_content: ContentSink | None = None,
     ) -> list[VideoPrediction]:
         """Complete tracks, see ``complete_video``.
 
@@ -177,6 +186,9 @@ class TrackCompletion:
             flow: source of this video's flow; None takes that of all videos.
             name: of the video, for what adaptation keeps.
             truth: amodal masks by track id, which adaptation measures itself by.
+            depth: of this video; None takes that of all videos.
+            boxes: by which objects are cut out, for completers that follow them.
+            on_content: takes what the completer paints.
 
         Returns:
             list[VideoPrediction]: one per sample.
@@ -185,11 +197,23 @@ class TrackCompletion:
         if self.adapter is not None:
             self.adapter.adapt(name, source, tracks, opened, truth)
         return complete_video(
-            self.completer, source, tracks, self.settings, flow=opened, on_frame=on_frame
+            self.completer,
+            source,
+            tracks,
+            self.settings,
+            flow=opened,
+            depth=depth or self.depth,
+            on_frame=on_frame,
+            on_content=on_content,
+            boxes=boxes,
         )
 
     def __call__(
-        self, source: FrameSource, tracks: Tracks, on_frame: Callable[[], object]
+        self,
+        source: FrameSource,
+        tracks: Tracks,
+        on_frame: Callable[[], object],
+        on_content: ContentSink | None = None,
     ) -> Tracks:
         """Put this completer's amodal masks in place of those of a model.
 
@@ -197,6 +221,7 @@ class TrackCompletion:
             source: the video.
             tracks: with visible masks.
             on_frame: called after every frame.
+            on_content: takes what the completer paints.
 
         Returns:
             Tracks: the first sample.
@@ -206,4 +231,4 @@ class TrackCompletion:
         """
         loaded = tracks.to_prediction(1)
         plain = [replace(track, amodal=None, amodal_score=None) for track in loaded.tracks]
-        return loaded_tracks(self.predict(source, plain, on_frame)[0])
+        return loaded_tracks(self.predict(source, plain, on_frame, on_content=on_content)[0])
