@@ -32,8 +32,8 @@ def add_diffusion_vas_config(cfg: CfgNode) -> None:
     # Height and width in pixels of the model's input (official training: 128 x 256; test: 256 x
     # 512).
     node.IMAGE_SIZE = (128, 256)
-    # "none" shows the model whole frames; "amodal" and "visible" cut the object out of each frame by
-    # its box of that kind, enlarged twice. With true amodal boxes this is the MOVi protocol and
+    # "none" shows the model whole frames; "amodal" and "visible" cut the object out of each frame
+    # by its box of that kind, enlarged twice. With true amodal boxes this is the MOVi protocol and
     # makes pseudo ground truth of boxes (Table 8); visible ones are known in tests.
     node.CROP = "none"
     # Where the depth condition comes from in training: "order" (depth_order and the masks of the
@@ -60,8 +60,8 @@ def _add_training_config(node: CfgNode) -> None:
     node.FPS = 8
     # Motion bucket that the network is told.
     node.MOTION = 127
-    # Clips of earlier iterations that join every batch with the latents they had. Where the VAE costs
-    # more than the UNet, as in small models, this trains on more clips in the same time.
+    # Clips of earlier iterations that join every batch with the latents they had. Where the VAE
+    # costs more than the UNet, as in small models, this trains on more clips in the same time.
     node.REPLAYED = 0
     # Clips that are kept for that.
     node.REPLAY_SIZE = 1000

@@ -16,7 +16,9 @@ from tests.engine.toy import restored_loggers
 from tests.modeling.completion.clips import hidden_block
 from tests.modeling.diffusion_vas.tiny import build_pipeline
 
-complete, rearrange = (load_script(f"tools/{n}.py") for n in ("complete_masks", "rearrange_objects"))
+complete, rearrange = (
+    load_script(f"tools/{n}.py") for n in ("complete_masks", "rearrange_objects")
+)
 
 
 @pytest.fixture
@@ -76,8 +78,10 @@ def test_rearrange_without_clips_says_how_to_make_them(scene, capsys):
     assert run(scene) == 0
     with restored_loggers():
         status = rearrange.main(
-            ["--completed", str(scene / "out"), "--frames", str(scene / "frames")]
-            + ["--move", "1", "3", "3", "--output", str(scene / "moved.mp4")]
+            [
+                *("--completed", str(scene / "out"), "--frames", str(scene / "frames")),
+                *("--move", "1", "3", "3", "--output", str(scene / "moved.mp4")),
+            ]
         )
     assert status == 1
     assert "run complete_masks.py with --content" in capsys.readouterr().err

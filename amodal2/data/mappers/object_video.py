@@ -61,8 +61,8 @@ class ObjectVideoMapper:
     """Shows one object through T successive frames; short videos repeat their last frame.
 
     Masks and frames are resized to the model's input whatever their aspect ratio, from the whole
-    frame or, with ``crop``, from twice the box of the object in each frame. Official training has no
-    augmentation.
+    frame or, with ``crop``, from twice the box of the object in each frame. Official training has
+    no augmentation.
     """
 
     expand_dicts = staticmethod(split_video_objects)

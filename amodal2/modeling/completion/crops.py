@@ -102,12 +102,19 @@ def crop_windows(
         return np.tile(np.array(window, np.float64), (len(boxes), 1))
     if rule.follow in ("visible", "boxes"):
         windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
-        return np.clip(windows, 0, (*size, *size)) if rule.inside else windows
+        return _inside(windows, size) if rule.inside else windows
     if rule.follow == "square":
         return square_windows(filled_windows(boxes))
     assert motion is not None, '"motion" needs flow'
     assert areas is not None, '"motion" needs areas'
     return steady_windows(boxes, motion, areas, rule.enlarge, size)
+
+
+def _inside(windows: Windows, size: tuple[int, int]) -> Windows:
+    """Cut windows off at the border of the frame; at least one pixel of each remains."""
+    low = np.clip(windows[:, :2], 0, np.array(size) - 1)
+    high = np.clip(windows[:, 2:], low + 1, size)
+    return np.concatenate([low, high], axis=1)
 
 
 def mean_motion(flow: Tensor, visible: Tensor) -> Tensor:

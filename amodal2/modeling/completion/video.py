@@ -115,7 +115,9 @@ def complete_video(
     _check(completer, source, tracks, flow, depth, boxes)
     tracks = [replace(track, visible=_without_empty(track.visible or [])) for track in tracks]
     length = len(tracks[0].visible or ()) if tracks else sum(1 for _ in source)
-    job = _Job(completer, tracks, settings, (source.height, source.width), length, on_content, boxes)
+    job = _Job(
+        completer, tracks, settings, (source.height, source.width), length, on_content, boxes
+    )
     reader = WindowReader(source, length, completer.needs, flow, depth, on_frame)
     for start, stop, keep in split_windows(length, completer.window, completer.overlap):
         job.run(reader.read(start, stop), keep)
@@ -448,6 +450,6 @@ def _check_boxes(tracks: Sequence[Track], boxes: Boxes) -> None:
                 len(box) == 4 and np.isfinite(box).all() and min(box[2:]) > 0
             ):
                 raise ValueError(
-                    "complete_video: expected boxes x, y, w, h of finite numbers with w, h > 0, got "
-                    f"{list(box)} in frame {t} of object {track.id}"
+                    "complete_video: expected boxes x, y, w, h of finite numbers with w, h > 0, "
+                    f"got {list(box)} in frame {t} of object {track.id}"
                 )

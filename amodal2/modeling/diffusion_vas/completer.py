@@ -262,16 +262,12 @@ def diffusion_vas(
         names = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
         check_conditions(names)
         one_step = regression and names != CONTENT_CONDITIONS
-        return ClipModel(
-            pipeline, names, SamplerSettings(**sampler), **chosen, regression=one_step
-        )
+        return ClipModel(pipeline, names, SamplerSettings(**sampler), **chosen, regression=one_step)
 
     if model is None:
         masks = load(weights, conditions)
     else:
-        masks = replace(
-            model.model, settings=replace(model.model.settings, **sampler), **chosen
-        )
+        masks = replace(model.model, settings=replace(model.model.settings, **sampler), **chosen)
         if precision is not None:
             masks.pipeline.to(dtype=precision)
     painter = load(content, CONTENT_CONDITIONS) if content else None

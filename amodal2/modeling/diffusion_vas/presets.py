@@ -57,8 +57,8 @@ PRESETS: dict[str, Parts] = {
             "patch_size": 28,
         },
     },
-    # For single masks in patches of 64 pixels, on a CPU; attention only in the middle, between 8 x 8
-    # latents.
+    # For single masks in patches of 64 pixels, on a CPU; attention only in the middle, between
+    # 8 x 8 latents.
     "mini": {
         "unet": {
             "down_block_types": ("DownBlockSpatioTemporal",) * 2,
