@@ -3,6 +3,8 @@
 
 Writes tracks.json with visible and amodal masks (further samples of a method that draws several as
 tracks_001.json and so on), and on request the overlay and the other files of tools/video_demo.py.
+With --content the completed objects of the first sample are written as RGBA images,
+content/id_NNN/FFFFFF.png, which tools/rearrange_objects.py moves and removes.
 
 Masks are a JSON file (YTVIS layout, COCO layout with a track_id, or our tracks.json), a folder with
 one folder of PNG files per object, or a folder of PNG files with object ids (DAVIS).
@@ -14,6 +16,9 @@ Examples:
         --completer convex --output out
     python tools/complete_masks.py --frames clip.mp4 --masks masks/ --completer union \\
         --option inside_others=False --flow flow/ --output out
+    python tools/complete_masks.py --frames clip.mp4 --masks masks/ --completer diffusion_vas \\
+        --option weights=diffusion-vas-amodal-segmentation --depth Depth-Anything-V2-Small-hf \\
+        --samples 3 --content diffusion-vas-content-completion --output out
 """
 
 from __future__ import annotations
@@ -24,12 +29,27 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from amodal2.engine.completion import add_completer_arguments, build_from_arguments
+from amodal2.engine.completion import (
+    TrackCompletion,
+    adaptation_settings,
+    add_adaptation_arguments,
+    add_completer_arguments,
+    build_from_arguments,
+)
+from amodal2.engine.content import (
+    CONTENT_FOLDER,
+    add_content_arguments,
+    content_options,
+    show_steps,
+)
+from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
+from amodal2.modeling.completion.video import COMPOSITIONS
 from amodal2.structures.track import VideoPrediction
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.frames import folder_name
 from amodal2.utils.logging import get_logger, setup_logging
+from amodal2.video.content import ContentWriter
 from amodal2.video.loaded_tracks import loaded_tracks
 from amodal2.video.mask_input import MaskInput, read_masks
 from amodal2.video.pictures import PICTURES, write_pictures
@@ -59,6 +79,8 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--fps", type=float, default=25.0, help="frames per second of image folders (default: 25)"
     )
     add_completer_arguments(parser, compose="visible")
+    add_content_arguments(parser)
+    add_adaptation_arguments(parser)
     args = parser.parse_args(argv)
     args.save = frozenset(filter(None, args.save.split(",")))
     if not args.save <= PICTURES:
@@ -105,15 +127,30 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging()
     try:
         completion = build_from_arguments(args)
+        options, depth = content_options(args)
+        completion = TrackCompletion.build(
+            args.completer,
+            [*args.option, *options],
+            settings,
+            args.flow,
+            adaptation_settings(args),
+            depth,
+        )
+        writer = ContentWriter(args.output / CONTENT_FOLDER) if args.content else None
         video, masks = read_input(args)
         args.output.mkdir(parents=True, exist_ok=True)
         with video.open(args.fps) as source:
             with tqdm(desc="completing", total=source.length, unit=" frames") as bar:
-                samples = completion.predict(source, masks.tracks, bar.update, name=video.name)
+                show_steps(completion.completer, bar.set_postfix_str)
+                samples = completion.predict(
+                    source, masks.tracks, bar.update, name=video.name, on_content=writer
+                )
             write_results(args, source, video, samples, masks.category_names)
     except (CheckpointError, VideoError, OSError, ValueError) as e:
         logger.error("%s", e)
         return 1
+    if writer is not None:
+        logger.info("%d images of completed objects in %s", writer.written, CONTENT_FOLDER)
     for track in masks.tracks:
         logger.info("track %d is object %s of the input", track.id, masks.object_names[track.id])
     return 0

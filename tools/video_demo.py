@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from detectron2.config import CfgNode
@@ -34,10 +35,17 @@ from amodal2.engine.completion import (
     adaptation_settings,
     add_adaptation_arguments,
 )
+from amodal2.engine.content import (
+    CONTENT_FOLDER,
+    add_content_arguments,
+    content_options,
+    show_steps,
+)
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.logging import get_logger, setup_logging
+from amodal2.video.content import ContentWriter
 from amodal2.video.reader import LiveInput, VideoInput, find_inputs
 from amodal2.video.run import SAVEABLE, process_video
 from amodal2.video.run_live import LIVE_SAVEABLE, process_stream
@@ -110,11 +118,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="SOURCE",
         help="optical flow for the completer, see tools/complete_masks.py (default: auto)",
     )
+    add_content_arguments(parser)
     add_adaptation_arguments(parser)
     parser.add_argument(
         "--opts", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE", help="config keys"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.completer is None and (args.content or args.samples or args.depth):
+        parser.error("--content, --samples and --depth need --completer")
+    return args
 
 
 def parse_save(text: str) -> frozenset[str]:
@@ -184,8 +196,11 @@ def process(
         with video.open() as stream:
             process_stream(stream, model, settings, folder, names, **common)
     else:
+        complete = completion
+        if completion is not None and args.content:
+            complete = partial(completion, on_content=ContentWriter(folder / CONTENT_FOLDER))
         process_video(
-            video, model, settings, folder, names, fps=args.fps, complete=completion, **common
+            video, model, settings, folder, names, fps=args.fps, complete=complete, **common
         )
 
 
@@ -194,9 +209,18 @@ def make_completion(args: argparse.Namespace, cfg: CfgNode) -> TrackCompletion |
     if args.completer is None:
         return None
     settings = CompletionSettings(device=cfg.MODEL.DEVICE)
-    return TrackCompletion.build(
-        args.completer, args.completer_option, settings, args.flow, adaptation_settings(args)
+    options, depth = content_options(args)
+    completion = TrackCompletion.build(
+        args.completer,
+        [*args.completer_option, *options],
+        settings,
+        args.flow,
+        adaptation_settings(args),
+        depth,
     )
+    steps = tqdm(desc="denoising", bar_format="{desc}: {postfix}", leave=False)
+    show_steps(completion.completer, steps.set_postfix_str)
+    return completion
 
 
 def show_bar(title: str, total: int | None) -> tqdm:

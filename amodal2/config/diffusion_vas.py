@@ -21,7 +21,7 @@ def add_diffusion_vas_config(cfg: CfgNode) -> None:
     # random weights. A narrower input (SVD, or a stage with fewer conditions) is widened with
     # zeros (Sec. 3.2).
     node.INIT = ""
-    # Size of the networks without INIT: "svd", "small" or "tiny" (presets.py).
+    # Size of the networks without INIT: "svd", "small", "mini" or "tiny" (presets.py).
     node.ARCHITECTURE = "svd"
     # Weight file of an earlier training of this system that it starts from, for the second stage of
     # the fine-tuning: its input may have fewer conditions.
@@ -32,9 +32,10 @@ def add_diffusion_vas_config(cfg: CfgNode) -> None:
     # Height and width in pixels of the model's input (official training: 128 x 256; test: 256 x
     # 512).
     node.IMAGE_SIZE = (128, 256)
-    # Whether the object is cut out of each frame by its box enlarged twice (MOVi protocol), instead
-    # of taking the whole frame.
-    node.CROP = False
+    # "none" shows the model whole frames; "amodal" and "visible" cut the object out of each frame
+    # by its box of that kind, enlarged twice. With true amodal boxes this is the MOVi protocol and
+    # makes pseudo ground truth of boxes (Table 8); visible ones are known in tests.
+    node.CROP = "none"
     # Where the depth condition comes from in training: "order" (depth_order and the masks of the
     # dataset, exact on synthetic scenes) or "none".
     node.DEPTH = "order"
@@ -59,6 +60,11 @@ def _add_training_config(node: CfgNode) -> None:
     node.FPS = 8
     # Motion bucket that the network is told.
     node.MOTION = 127
+    # Clips of earlier iterations that join every batch with the latents they had. Where the VAE
+    # costs more than the UNet, as in small models, this trains on more clips in the same time.
+    node.REPLAYED = 0
+    # Clips that are kept for that.
+    node.REPLAY_SIZE = 1000
     # Stage 2: an object counts as occluded enough when its mean visible share falls below this.
     node.VISIBILITY = 0.7
     # Stage 2: occluders that are pasted at most.

@@ -21,9 +21,10 @@ from amodal2.modeling.completion import (
     build_completer,
     complete_video,
 )
-from amodal2.modeling.completion.video import COMPOSITIONS
+from amodal2.modeling.completion.video import COMPOSITIONS, Boxes, ContentSink
 from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import MaskTube, Track, VideoPrediction
+from amodal2.utils.depth import DepthSource
 from amodal2.utils.device import available_device
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.optical_flow import OpticalFlow, open_flow
@@ -175,12 +176,14 @@ class TrackCompletion:
         settings (CompletionSettings): thresholds and composition.
         flow (str): source of the optical flow, see ``open_flow``.
         adapter (VideoAdapter | None): adapts the completer's model to each video first.
+        depth (DepthSource | None): of completers that take the depth of the video.
     """
 
     completer: Completer
     settings: CompletionSettings
     flow: str = "auto"
     adapter: VideoAdapter | None = None
+    depth: DepthSource | None = None
 
     @classmethod
     def build(
@@ -190,6 +193,7 @@ class TrackCompletion:
         settings: CompletionSettings,
         flow: str,
         adaptation: AdaptationSettings | None = None,
+        depth: DepthSource | None = None,
     ) -> TrackCompletion:
         """Make a completer from the command line.
 
@@ -197,9 +201,11 @@ class TrackCompletion:
             name: of ``COMPLETER_REGISTRY``.
             options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
                 and ``weights`` (default: those that the file names).
+                and ``weights``. Those that can read official weights take them without ``config``.
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
+            depth: of the videos, for completers that take it.
 
         Raises:
             ValueError: if a name or an option is unknown, or the completer cannot adapt.
@@ -207,14 +213,14 @@ class TrackCompletion:
         values = parse_options(options)
         if name in COMPLETER_REGISTRY:
             parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
-            if "model" in parameters:
+            if "model" in parameters and ("weights" not in parameters or "config" in values):
                 values["model"] = _load(name, values, settings.device)
         completer, model = build_completer(name, **values), values.get("model")
         if adaptation is None:
-            return cls(completer, settings, flow)
+            return cls(completer, settings, flow, depth=depth)
         if not isinstance(model, SaVos):
             raise ValueError(f"--adapt: expected the completer savos, got {name}")
-        return cls(completer, settings, flow, VideoAdapter(model, adaptation))
+        return cls(completer, settings, flow, VideoAdapter(model, adaptation), depth)
 
     def predict(
         self,
@@ -226,6 +232,9 @@ class TrackCompletion:
         name: str = "video",
         truth: Mapping[int, MaskTube] | None = None,
         only: Collection[int] | None = None,
+        depth: DepthSource | None = None,
+        boxes: Boxes | None = None,
+        on_content: ContentSink | None = None,
     ) -> list[VideoPrediction]:
         """Complete tracks, see ``complete_video``.
 
@@ -237,6 +246,9 @@ class TrackCompletion:
             name: of the video, for what adaptation keeps.
             truth: amodal masks by track id, which adaptation measures itself by.
             only: ids of the tracks that are learnt from, completed and returned; None takes all.
+            depth: of this video; None takes that of all videos.
+            boxes: by which objects are cut out, for completers that follow them.
+            on_content: takes what the completer paints.
 
         Returns:
             list[VideoPrediction]: one per sample.
@@ -252,10 +264,18 @@ class TrackCompletion:
             flow=opened,
             on_frame=on_frame,
             only=only,
+            depth=depth or self.depth,
+            on_frame=on_frame,
+            on_content=on_content,
+            boxes=boxes,
         )
 
     def __call__(
-        self, source: FrameSource, tracks: Tracks, on_frame: Callable[[], object]
+        self,
+        source: FrameSource,
+        tracks: Tracks,
+        on_frame: Callable[[], object],
+        on_content: ContentSink | None = None,
     ) -> Tracks:
         """Put this completer's amodal masks in place of those of a model.
 
@@ -263,6 +283,7 @@ class TrackCompletion:
             source: the video.
             tracks: with visible masks.
             on_frame: called after every frame.
+            on_content: takes what the completer paints.
 
         Returns:
             Tracks: the first sample.
@@ -272,4 +293,4 @@ class TrackCompletion:
         """
         loaded = tracks.to_prediction(1)
         plain = [replace(track, amodal=None, amodal_score=None) for track in loaded.tracks]
-        return loaded_tracks(self.predict(source, plain, on_frame)[0])
+        return loaded_tracks(self.predict(source, plain, on_frame, on_content=on_content)[0])

@@ -21,6 +21,8 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from amodal2.modeling.diffusion_vas.temporal_conv import TemporalConv3d
+
 CALLS = (
     "diffusers.pipelines.stable_video_diffusion: _resize_with_antialiasing, decode_latents",
     "transformers.CLIPImageProcessor, transformers.CLIPVisionModelWithProjection, per frame",
@@ -39,7 +41,8 @@ def sample_video(
     """Generate one sample.
 
     Args:
-        pipeline: our pipeline, for its five parts; its attention processors are put back.
+        pipeline: our pipeline, for its five parts; they run with the stock attention processors and
+            convolutions, and ours are put back.
         conditions (list[Tensor[T, 3, H, W]]): two videos in [-1, 1].
         generator: drawn from in the official order.
         settings: ``SamplerSettings``.
@@ -49,10 +52,16 @@ def sample_video(
     """
     processors = pipeline.unet.attn_processors
     pipeline.unet.set_attn_processor(AttnProcessor2_0())
+    networks = (pipeline.unet, pipeline.vae)
+    ours = [m for network in networks for m in network.modules() if type(m) is TemporalConv3d]
+    for layer in ours:
+        layer.__class__ = torch.nn.Conv3d
     try:
         return _sample(pipeline, conditions, generator, settings)
     finally:
         pipeline.unet.set_attn_processor(dict(processors))
+        for layer in ours:
+            layer.__class__ = TemporalConv3d
 
 
 def _sample(

@@ -14,8 +14,9 @@ from detectron2.config import CfgNode, configurable
 
 from amodal2.data.lazy_frames import frames_to_tensor
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
-from amodal2.data.mappers.object_patch import OBJECT_KEY, enlarged_crop
+from amodal2.data.mappers.object_patch import OBJECT_KEY
 from amodal2.data.transforms import ClipGeometry, decode_masks, random_color_change
+from amodal2.structures.crop_window import enlarged_windows, filled_windows
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.rle import RLE, rle_box
 from amodal2.utils.depth import layered_depth
@@ -28,6 +29,7 @@ _CROP_FACTOR = 2.0  # of the MOVi protocol
 _CANDIDATES = 8  # occluders that each sample chooses from
 _MAX_DRAWS = 8  # starts that are tried until a clip shows the object
 _DEPTHS = ("order", "none")
+_CROPS = ("none", "amodal", "visible")
 
 
 def split_video_objects(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -59,8 +61,8 @@ class ObjectVideoMapper:
     """Shows one object through T successive frames; short videos repeat their last frame.
 
     Masks and frames are resized to the model's input whatever their aspect ratio, from the whole
-    frame or, with ``crop``, from twice the amodal box of each frame. Official training has no
-    augmentation.
+    frame or, with ``crop``, from twice the box of the object in each frame. Official training has
+    no augmentation.
     """
 
     expand_dicts = staticmethod(split_video_objects)
@@ -72,12 +74,13 @@ class ObjectVideoMapper:
         is_train: bool,
         num_frames: int,
         size: tuple[int, int],
-        crop: bool = False,
+        crop: str = "none",
         depth: str = "order",
         paste: int = 0,
         visibility: float = 0.7,
         flip: bool = False,
         color_jitter: float = 0.0,
+        frames: bool = True,
     ) -> None:
         """Store and check the settings.
 
@@ -85,20 +88,22 @@ class ObjectVideoMapper:
             is_train: draw the start of the clip and everything else that is random.
             num_frames: T.
             size: H and W in pixels.
-            crop: cut each frame out around the object.
+            crop: "none", or the kind of box, "amodal" or "visible", that each frame is cut out by;
+                boxes are interpolated where there is none.
             depth: "order" makes layers of the dataset's ``depth_order``, "none" nothing.
             paste: occluders that are pasted at most, for the pairs of stage 2; 0 for stage 1.
             visibility: mean visible share below which no more are pasted.
             flip: mirror half of the training clips.
             color_jitter: strength of the colour change in [0, 1].
+            frames: read the frames, for models that are shown them.
 
         Raises:
-            ValueError: if there is no frame or the depth is none of the two.
+            ValueError: if there is no frame, or depth or crop is none of the known ones.
         """
-        if num_frames < 1 or depth not in _DEPTHS:
+        if num_frames < 1 or depth not in _DEPTHS or crop not in _CROPS:
             raise ValueError(
-                f"ObjectVideoMapper: expected at least 1 frame and depth of {_DEPTHS}, got "
-                f"{num_frames} and {depth!r}"
+                f"ObjectVideoMapper: expected at least 1 frame, depth of {_DEPTHS} and crop of "
+                f"{_CROPS}, got {num_frames}, {depth!r} and {crop!r}"
             )
         self.is_train = is_train
         self.num_frames = num_frames
@@ -109,6 +114,7 @@ class ObjectVideoMapper:
         self.visibility = visibility
         self.flip = flip
         self.color_jitter = color_jitter
+        self.frames = frames
 
     @classmethod
     def from_config(cls, cfg: CfgNode, *, is_train: bool = True) -> dict[str, Any]:
@@ -124,6 +130,7 @@ class ObjectVideoMapper:
             "visibility": node.VISIBILITY,
             "flip": cfg.INPUT.RANDOM_FLIP == "horizontal",
             "color_jitter": data.COLOR_JITTER,
+            "frames": bool({"rgb", "content"} & set(node.CONDITIONS)),
         }
 
     def __call__(
@@ -137,9 +144,9 @@ class ObjectVideoMapper:
 
         Returns:
             dict: "video_id", "height", "width" (original, pixels), "annotation_id", "frames" (uint8
-            RGB Tensor[T, 3, H, W]), "visible" and "amodal" (bool Tensor[T, H, W]), "depth" (float
-            Tensor[T, H, W] in [0, 1], larger is nearer; absent without ``depth_order``), and
-            "frame_indices" (list of T).
+            RGB Tensor[T, 3, H, W]; absent if they are not read), "visible" and "amodal" (bool
+            Tensor[T, H, W]), "depth" (float Tensor[T, H, W] in [0, 1], larger is nearer; absent
+            without ``depth_order``), and "frame_indices" (list of T).
         """
         rng = sample_generator(sample_seed)
         track = dataset_dict["annotations"][dataset_dict[OBJECT_KEY]]
@@ -150,11 +157,28 @@ class ObjectVideoMapper:
         amodal = _decode(track[AMODAL_KEY], indices, geometries)
         if self.paste:
             visible = self._occlude(rng, dataset_dict[OCCLUDERS_KEY], visible, amodal)
-        source = (
-            dataset_dict["file_names"]
-            if "file_names" in dataset_dict
-            else dataset_dict["file_name"]
-        )
+        sample = {
+            **{key: dataset_dict[key] for key in ("video_id", "height", "width")},
+            "annotation_id": track["id"],
+            "visible": torch.from_numpy(visible),
+            "amodal": torch.from_numpy(amodal),
+            "frame_indices": indices,
+        }
+        if self.frames:
+            sample["frames"] = self._read(rng, dataset_dict, indices, geometries)
+        if self.depth == "order" and dataset_dict.get("depth_order") is not None:
+            sample["depth"] = torch.from_numpy(_layers(dataset_dict, indices, geometries))
+        return sample
+
+    def _read(
+        self,
+        rng: np.random.Generator,
+        item: dict[str, Any],
+        indices: list[int],
+        geometries: Sequence[ClipGeometry],
+    ) -> torch.Tensor:
+        """Read the chosen frames, uint8 [T, 3, H, W]."""
+        source = item["file_names"] if "file_names" in item else item["file_name"]
         with open_frames(source) as opened:
             raw = opened.read(indices)
         frames = np.concatenate(
@@ -162,17 +186,7 @@ class ObjectVideoMapper:
         )
         if self.is_train:
             frames = random_color_change(rng, self.color_jitter).apply_frames(frames)
-        sample = {
-            **{key: dataset_dict[key] for key in ("video_id", "height", "width")},
-            "annotation_id": track["id"],
-            "frames": frames_to_tensor(frames),
-            "visible": torch.from_numpy(visible),
-            "amodal": torch.from_numpy(amodal),
-            "frame_indices": indices,
-        }
-        if self.depth == "order" and dataset_dict.get("depth_order") is not None:
-            sample["depth"] = torch.from_numpy(_layers(dataset_dict, indices, geometries))
-        return sample
+        return frames_to_tensor(frames)
 
     def _draw_frames(self, rng: np.random.Generator, visible: Sequence[RLE | None]) -> list[int]:
         """Choose T successive frames, in training with the object visible in one if that works."""
@@ -189,12 +203,16 @@ class ObjectVideoMapper:
     ) -> list[ClipGeometry]:
         """Return what is done to each frame."""
         source = item["height"], item["width"]
-        if not self.crop:
+        if self.crop == "none":
             return [ClipGeometry((0, 0, *source), self.size, flip)] * len(indices)
-        boxes = {t: rle_box(rle) for t, rle in enumerate(track[AMODAL_KEY]) if rle}
-        nearest = [min(boxes, key=lambda seen, t=t: (abs(seen - t), seen)) for t in indices]  # type: ignore[misc]
-        crops = [enlarged_crop(boxes[t], _CROP_FACTOR, source) for t in nearest]
-        return [ClipGeometry(crop, self.size, flip) for crop in crops]
+        tube = track[AMODAL_KEY if self.crop == "amodal" else VISIBLE_KEY]
+        boxes = np.full((len(tube), 4), np.nan)
+        for t, rle in enumerate(tube):
+            left, top, width, height = rle_box(rle) if rle else (0, 0, 0, 0)
+            if width:
+                boxes[t] = top, left, top + height, left + width
+        windows = enlarged_windows(filled_windows(boxes)[indices], _CROP_FACTOR, source)
+        return [ClipGeometry(whole_pixels(window, source), self.size, flip) for window in windows]
 
     def _occlude(
         self,
@@ -215,6 +233,21 @@ class ObjectVideoMapper:
             chosen = [masks[min(start + t, len(masks) - 1)] for t in range(len(visible))]
             visible &= ~decode_masks(chosen, geometry)
         return visible
+
+
+def whole_pixels(window: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Bring a window to whole pixels inside the frame.
+
+    Args:
+        window: top, left, bottom, right in pixels.
+        size: height and width of the frame.
+
+    Returns:
+        tuple: top, left, height, width; at least one pixel.
+    """
+    low = [min(max(0, round(float(window[i]))), size[i] - 1) for i in (0, 1)]
+    high = [min(max(low[i] + 1, round(float(window[i + 2]))), size[i]) for i in (0, 1)]
+    return low[0], low[1], high[0] - low[0], high[1] - low[1]
 
 
 def visible_share(visible: np.ndarray, amodal: np.ndarray) -> float:

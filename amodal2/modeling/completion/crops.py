@@ -28,6 +28,7 @@ from amodal2.structures.crop_window import (
 )
 
 FOLLOWS = ("clip", "visible", "cut", "motion", "square")
+FOLLOWS = ("clip", "visible", "boxes", "motion", "square")
 
 
 @dataclass(frozen=True)
@@ -44,12 +45,18 @@ class CropRule:
             frame), "motion" (windows of one size that move by the mean flow of the visible pixels)
             or "square" (deocclusion's squares about the visible boxes, which ``enlarge`` does not
             change).
+            interpolated where the object is hidden), "boxes" (the same of boxes that are given
+            beside the masks, e.g. amodal ones), "motion" (windows of one size that move by the
+            mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
+            boxes, which ``enlarge`` does not change).
+        inside (bool): cut what leaves the frame off the windows, only with "visible" and "boxes".
     """
 
     size: tuple[int, int] | None = None
     enlarge: float = 1.0
     margin: int = 0
     follow: str = "clip"
+    inside: bool = False
 
     def __post_init__(self) -> None:
         """Check the rule.
@@ -65,6 +72,10 @@ class CropRule:
             raise ValueError(
                 f'CropRule: expected follow "clip" without a size, got {self.follow!r}'
             )
+        if self.inside and self.follow not in ("visible", "boxes"):
+            raise ValueError(
+                f'CropRule: expected follow "visible" or "boxes" with inside, got {self.follow!r}'
+            )
 
 
 def crop_windows(
@@ -78,7 +89,8 @@ def crop_windows(
     """Choose the windows of one object.
 
     Args:
-        boxes (ndarray[T, 4]): of its visible masks, NaN where nothing is visible.
+        boxes (ndarray[T, 4]): of its visible masks, or those that are given, NaN where there are
+            none.
         rule: how.
         size: height and width of the frames.
         motion (ndarray[T, 2]): mean visible flow (row, column), for "motion".
@@ -89,7 +101,7 @@ def crop_windows(
         "clip".
 
     Raises:
-        ValueError: if nothing is visible in any frame.
+        ValueError: if there is no box in any frame.
     """
     window = clip_window(boxes, rule.enlarge, rule.margin, size)
     if rule.follow == "clip":
@@ -97,11 +109,21 @@ def crop_windows(
     if rule.follow in ("visible", "cut"):
         windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
         return windows if rule.follow == "visible" else cut_windows(windows, size)
+    if rule.follow in ("visible", "boxes"):
+        windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
+        return _inside(windows, size) if rule.inside else windows
     if rule.follow == "square":
         return square_windows(filled_windows(boxes))
     assert motion is not None, '"motion" needs flow'
     assert areas is not None, '"motion" needs areas'
     return steady_windows(boxes, motion, areas, rule.enlarge, size)
+
+
+def _inside(windows: Windows, size: tuple[int, int]) -> Windows:
+    """Cut windows off at the border of the frame; at least one pixel of each remains."""
+    low = np.clip(windows[:, :2], 0, np.array(size) - 1)
+    high = np.clip(windows[:, 2:], low + 1, size)
+    return np.concatenate([low, high], axis=1)
 
 
 def mean_motion(flow: Tensor, visible: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Letters: K samples, N objects, T frames of a window, H W frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,8 +32,12 @@ COMPOSITIONS = ("visible", "others", "raw")
 
 logger = get_logger(__name__)
 
-ContentSink = Callable[[int, int, np.ndarray, np.ndarray], object]
-"""Takes track id, frame, RGB [h, w, 3] in [0, 1] and window of what a completer has painted."""
+ContentSink = Callable[[int, int, np.ndarray], object]
+"""Takes track id, frame and uint8 RGBA [H, W, 4]: the frame where the object is visible, what the
+completer has painted where it is hidden, and its amodal mask as alpha (0 and 255)."""
+
+Boxes = Mapping[int, Sequence[Sequence[float] | None]]
+"""By track id, x, y, w, h in pixels of every frame, or None."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def complete_video(
     on_frame: Callable[[], object] | None = None,
     on_content: ContentSink | None = None,
     only: Collection[int] | None = None,
+    boxes: Boxes | None = None,
 ) -> list[VideoPrediction]:
     """Complete the masks of all objects of a video.
 
@@ -97,6 +102,9 @@ def complete_video(
         on_content (Callable | None): takes what a completer paints, for the first sample.
         only (Collection[int] | None): ids of the tracks that are completed and returned; the others
             still hide them. None takes all.
+        on_content (Callable | None): takes what a completer paints, for the first sample, frame by
+            frame of an object; frames without an amodal mask are left out.
+        boxes (Mapping | None): for completers whose crop rule follows them.
 
     Returns:
         list[VideoPrediction]: K samples with visible and amodal masks, video id 1.
@@ -108,11 +116,14 @@ def complete_video(
         VideoError: if a frame cannot be read.
     """
     settings = settings or CompletionSettings()
-    _check(completer, source, tracks, flow, depth)
+    _check(completer, source, tracks, flow, depth, boxes)
     tracks = [replace(track, visible=_without_empty(track.visible or [])) for track in tracks]
     length = len(tracks[0].visible or ()) if tracks else sum(1 for _ in source)
     size = (source.height, source.width)
     job = _Job(completer, tracks, settings, size, length, on_content, only)
+    job = _Job(
+        completer, tracks, settings, (source.height, source.width), length, on_content, boxes
+    )
     reader = WindowReader(source, length, completer.needs, flow, depth, on_frame)
     for start, stop, keep in split_windows(length, completer.window, completer.overlap):
         job.run(reader.read(start, stop), keep)
@@ -155,7 +166,9 @@ class _Job:
         length: int,
         on_content: ContentSink | None,
         only: Collection[int] | None,
+        boxes: Boxes | None,
     ) -> None:
+        self.boxes = boxes or {}
         self.completer, self.tracks, self.settings = completer, tracks, settings
         self.wanted = [only is None or track.id in only for track in tracks]
         self.size, self.length, self.on_content = size, length, on_content
@@ -200,7 +213,7 @@ class _Job:
         for first in range(0, len(numbers), step):
             chunk = numbers[first : first + step]
             clips = [
-                self._cut(window, masks[n], front.get(n, covered - masks[n] > 0)) for n in chunk
+                self._cut(window, n, masks[n], front.get(n, covered - masks[n] > 0)) for n in chunk
             ]
             clip = _stack(clips)
             with torch.inference_mode():
@@ -213,11 +226,31 @@ class _Job:
                     pasted = self._paste(amodal[sample, place], clip.windows[place].cpu())
                     self._keep(sample, number, pasted, masks[number], others, window.start, keep)
                 if found.content is not None and self.on_content is not None:
-                    painted = found.content[0, place].float().cpu().numpy().transpose(0, 2, 3, 1)
-                    windows = clip.windows[place].cpu().numpy()
-                    for t in keep:
-                        at = t - window.start
-                        self.on_content(self.tracks[number].id, t, painted[at], windows[at])
+                    painted = found.content[0, place].float().cpu()
+                    self._paint(window, number, painted, clip.windows[place].cpu(), keep)
+
+    def _paint(
+        self, window: FrameWindow, number: int, content: Tensor, windows: Tensor, keep: range
+    ) -> None:
+        """Hand on an object's painted frames; ``content`` is [T, 3, h, w]."""
+        assert self.on_content is not None, "checked by the caller"
+        assert window.frames is not None, "completers that paint ask for the frames"
+        track = self.tracks[number]
+        for t in keep:
+            amodal = self.tubes[0][number][t]
+            if amodal is None:
+                continue
+            at, visible = t - window.start, (track.visible or ())[t]
+            patch = torch.cat([content[at], torch.ones_like(content[at, :1])])[None]
+            pasted = paste_patches(patch, windows[at : at + 1], self.size)[0]
+            # Beyond the centres of the outer patch pixels they count in part.
+            colour = (pasted[:3] / pasted[3:].clamp(min=1e-6)).clamp(0, 1)
+            image = (255 * colour).round().byte().permute(1, 2, 0).numpy()
+            if visible is not None:
+                own = window.frames[at].permute(1, 2, 0).numpy()
+                image = np.where(decode_rle(visible)[..., None], own, image)
+            alpha = 255 * decode_rle(amodal).astype(np.uint8)
+            self.on_content(track.id, t, np.dstack([image, alpha]))
 
     def _fronts(self, masks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Return what lies in front of each object, if the completer has an opinion."""
@@ -241,7 +274,9 @@ class _Job:
                 masks[place] = decode_rle(rle)
         return masks
 
-    def _cut(self, window: FrameWindow, visible: np.ndarray, others: np.ndarray) -> ObjectClip:
+    def _cut(
+        self, window: FrameWindow, number: int, visible: np.ndarray, others: np.ndarray
+    ) -> ObjectClip:
         """Cut one object out of a window of the video."""
         rule, motion = self.completer.rule, None
         if rule.follow == "motion":
@@ -249,8 +284,14 @@ class _Job:
             mean = mean_motion(window.forward, torch.from_numpy(visible))
             motion = mean.flip(1).double().numpy()
         areas = visible.sum(axis=(1, 2), dtype=np.float64)
-        boxes = crop_windows(visible_windows(visible), rule, self.size, motion=motion, areas=areas)
-        windows = torch.from_numpy(boxes).float()
+        if rule.follow == "boxes":
+            given = self.boxes[self.tracks[number].id]
+            boxes = _as_windows(given)[window.start : window.start + window.length]
+            boxes = boxes if np.isfinite(boxes).any() else visible_windows(visible)
+        else:
+            boxes = visible_windows(visible)
+        places = crop_windows(boxes, rule, self.size, motion=motion, areas=areas)
+        windows = torch.from_numpy(places).float()
         cut = _Cutter(windows, rule.size, self.settings.device)
         return ObjectClip(
             visible=cut.masks(torch.from_numpy(visible)),
@@ -360,6 +401,16 @@ def _stack(clips: list[ObjectClip]) -> ObjectClip:
     )
 
 
+def _as_windows(boxes: Sequence[Sequence[float] | None]) -> np.ndarray:
+    """Return given boxes as (top, left, bottom, right), NaN where there is none."""
+    windows = np.full((len(boxes), 4), np.nan)
+    for t, box in enumerate(boxes):
+        if box is not None:
+            x, y, width, height = box
+            windows[t] = y, x, y + height, x + width
+    return windows
+
+
 def _without_empty(tube: MaskTube) -> MaskTube:
     """Put None in place of masks without pixels."""
     return [rle if rle is not None and rle_area(rle) else None for rle in tube]
@@ -371,8 +422,11 @@ def _check(
     tracks: Sequence[Track],
     flow: OpticalFlow | None,
     depth: DepthSource | None,
+    boxes: Boxes | None,
 ) -> None:
     """Check what can be checked before the first frame."""
+    if completer.rule.follow == "boxes":
+        _check_boxes(tracks, boxes or {})
     for need, given in ((FLOW, flow), (DEPTH, depth)):
         if need in completer.needs and given is None:
             raise ValueError(
@@ -391,4 +445,23 @@ def _check(
                 raise ValueError(
                     f"complete_video: expected masks of {size[1]}x{size[0]} like the frames, got "
                     f"{rle['size'][1]}x{rle['size'][0]} in frame {t} of object {track.id}"
+                )
+
+
+def _check_boxes(tracks: Sequence[Track], boxes: Boxes) -> None:
+    """Check the boxes of a completer that cuts objects out by them."""
+    for track in tracks:
+        given = boxes.get(track.id)
+        if given is None or len(given) != len(track.visible or ()):
+            raise ValueError(
+                f"complete_video: expected a box or None for every frame of object {track.id}, got "
+                f"{'no boxes' if given is None else f'{len(given)} of {len(track.visible or ())}'}"
+            )
+        for t, box in enumerate(given):
+            if box is not None and not (
+                len(box) == 4 and np.isfinite(box).all() and min(box[2:]) > 0
+            ):
+                raise ValueError(
+                    "complete_video: expected boxes x, y, w, h of finite numbers with w, h > 0, "
+                    f"got {list(box)} in frame {t} of object {track.id}"
                 )

@@ -36,11 +36,12 @@ from amodal2.utils.depth import DepthSource
 from amodal2.utils.logging import get_logger, warn_once
 
 if TYPE_CHECKING:
+    from amodal2.modeling.diffusion_vas.model import DiffusionVAS
     from amodal2.modeling.diffusion_vas.pipeline import StepCallback
 
 logger = get_logger(__name__)
 
-PROTOCOLS = ("frame", "object")
+PROTOCOLS = ("frame", "object", "boxes")
 DTYPES = ("", "float32", "float16", "bfloat16")
 MEMORY = ("halves", "slices", "offload")
 _WHOLE_FRAME = 1 << 20  # a margin beyond any frame
@@ -90,7 +91,9 @@ class DiffusionVASCompleter(Completer):
                 "DiffusionVASCompleter: expected a rule with a size and at least one seed, got "
                 f"{self.rule} and {tuple(seeds)}"
             )
-        self.masks, self.content, self.seeds, self.vote = masks, content, tuple(seeds), vote
+        # One step without noise is the same for every seed.
+        self.seeds = tuple(seeds)[:1] if masks.regression else tuple(seeds)
+        self.masks, self.content, self.vote = masks, content, vote
         self.depth_model, self.offload = depth_model, offload
         self.window, self.overlap = masks.window, masks.overlap
         self.on_step: StepCallback | None = None
@@ -166,8 +169,9 @@ def crop_rule(protocol: str, size: tuple[int, int]) -> CropRule:
     """Return the crop rule of an evaluation protocol.
 
     Args:
-        protocol: "frame" shows the whole frame (SAIL-VOS, TAO-Amodal), "object" twice the box of
-            the object in each frame (MOVi).
+        protocol: "frame" shows the whole frame (SAIL-VOS, TAO-Amodal), "object" twice the visible
+            box of the object in each frame, inside the frame (MOVi), "boxes" twice a box that is
+            given, such as the true amodal one (pseudo ground truth, Table 8).
         size: h and w of the model's input.
 
     Returns:
@@ -180,45 +184,48 @@ def crop_rule(protocol: str, size: tuple[int, int]) -> CropRule:
         raise ValueError(f"crop_rule: expected a protocol of {PROTOCOLS}, got {protocol!r}")
     if protocol == "frame":
         return CropRule(size=size, margin=_WHOLE_FRAME)
-    return CropRule(size=size, enlarge=2.0, follow="visible")
+    follow = "visible" if protocol == "object" else "boxes"
+    return CropRule(size=size, enlarge=2.0, follow=follow, inside=True)
 
 
 @COMPLETER_REGISTRY.register()
 def diffusion_vas(
     *,
-    model: str,
+    weights: str = "",
+    model: DiffusionVAS | None = None,
     content: str = "",
     conditions: Sequence[str] = (),
     samples: int = 1,
     seed: int = 23,
     vote: bool = False,
     depth: str = "none",
-    protocol: str = "frame",
-    size: tuple[int, int] = (256, 512),
-    window: int = 25,
-    overlap: int = 8,
+    protocol: str | None = None,
+    size: tuple[int, int] | None = None,
+    window: int | None = None,
+    overlap: int | None = None,
     regression: bool = False,
     dtype: str = "",
     memory: Sequence[str] = (),
     **sampler: Any,
 ) -> Completer:
-    """Load the official models, or ones of our own, as a completer.
+    """Load the official models, or take one of our own training, as a completer.
 
     Args:
-        model: folder in the official layout, or name on the hub, of stage 1.
-        content: the same of stage 2; "" leaves it out.
-        conditions: of stage 1, see ``inference.check_conditions``; () takes the usual ones for the
-            width of its input.
+        weights: folder in the official layout, or name on the hub, of stage 1.
+        model: stage 1 of our own training instead; what is not given below is that of its config.
+        content: as ``weights``, of stage 2; "" leaves it out.
+        conditions: of ``weights``, see ``inference.check_conditions``; () takes the usual ones for
+            the width of its input.
         samples: K, with the seeds ``seed``, ``seed + 1``, ...
         seed: of the first sample.
         vote: return the majority of the samples.
         depth: "none", "given" (by whoever reads the video) or weights of Depth Anything V2, see
             ``DepthAnything.load``.
-        protocol: see :func:`crop_rule`.
-        size: h and w of the model's input.
-        window: frames that the model sees at once.
-        overlap: frames that windows share.
-        regression: one step without noise, for models that were trained so.
+        protocol: see :func:`crop_rule`; "frame" for ``weights``.
+        size: h and w of the model's input; (256, 512) for ``weights``.
+        window: frames that the model sees at once; 25 for ``weights``.
+        overlap: frames that windows share; 8 for ``weights``.
+        regression: one step without noise, for ``weights`` that were trained so.
         dtype: "float32", "float16" or "bfloat16"; "" is that of the weights.
         memory: any of "halves" (of the guidance one after the other), "slices" (of the attention)
             and "offload" (networks that do not run, to the CPU).
@@ -230,29 +237,47 @@ def diffusion_vas(
     Raises:
         MissingDependencyError: if diffusers, transformers or accelerate is absent or too old.
         CheckpointError: if a model cannot be read.
-        ValueError: if an option is out of range.
+        ValueError: if an option is out of range, or there is not exactly one of weights and model.
     """
     if dtype not in DTYPES or samples < 1 or not set(memory) <= set(MEMORY):
         raise ValueError(
             f"diffusion_vas: expected a dtype of {DTYPES[1:]}, at least one sample and memory of "
             f"{MEMORY}, got {dtype!r}, {samples} and {memory}"
         )
+    if bool(weights) == (model is not None):
+        raise ValueError(
+            "diffusion_vas: expected weights=FOLDER (official layout, or a name on the hub), or "
+            f"config=FILE and weights=FILE of a training, got {'both' if weights else 'neither'}"
+        )
     if isinstance(sampler.get("guidance"), int | float):
         sampler["guidance"] = (sampler["guidance"],) * 2
-    settings = SamplerSettings(batch_guidance="halves" not in memory, **sampler)
+    if "halves" in memory:
+        sampler["batch_guidance"] = False
+    lengths = {"window": window, "overlap": overlap}
+    chosen = {name: value for name, value in lengths.items() if value is not None}
+    precision = getattr(torch, dtype) if dtype else None
 
     def load(source: str, names: Sequence[str]) -> ClipModel:
-        pipeline = load_pipeline(source, dtype=getattr(torch, dtype) if dtype else None)
-        chosen = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
-        check_conditions(chosen)
-        pipeline.slice_attention(1 if "slices" in memory else None)
-        one_step = regression and chosen != CONTENT_CONDITIONS
-        return ClipModel(pipeline, chosen, settings, window, overlap, one_step)
+        pipeline = load_pipeline(source, dtype=precision)
+        names = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
+        check_conditions(names)
+        one_step = regression and names != CONTENT_CONDITIONS
+        return ClipModel(pipeline, names, SamplerSettings(**sampler), **chosen, regression=one_step)
 
+    if model is None:
+        masks = load(weights, conditions)
+    else:
+        masks = replace(model.model, settings=replace(model.model.settings, **sampler), **chosen)
+        if precision is not None:
+            masks.pipeline.to(dtype=precision)
+    painter = load(content, CONTENT_CONDITIONS) if content else None
+    for one in filter(None, (masks, painter)):
+        one.pipeline.slice_attention(1 if "slices" in memory else None)
+    own = ("frame", (256, 512)) if model is None else (model.protocol, model.size)
     return DiffusionVASCompleter(
-        load(model, conditions),
-        load(content, CONTENT_CONDITIONS) if content else None,
-        rule=crop_rule(protocol, size),
+        masks,
+        painter,
+        rule=crop_rule(protocol or own[0], size or own[1]),
         seeds=range(seed, seed + samples),
         vote=vote,
         depth_model=None if depth in ("none", "given") else DepthAnything.load(depth),

@@ -27,9 +27,10 @@ from amodal2.modeling.diffusion_vas.settings import SamplerSettings
 
 if TYPE_CHECKING:
     from amodal2.modeling.diffusion_vas.pipeline import DiffusionVASPipeline
-    from amodal2.modeling.diffusion_vas.training import TrainingSettings
+    from amodal2.modeling.diffusion_vas.training import ClipStore, TrainingSettings
 
 VARIANTS = ("diffusion", "regression", "autoencoder")
+_PROTOCOLS = {"none": "frame", "visible": "object", "amodal": "boxes"}
 
 
 @META_ARCH_REGISTRY.register()
@@ -48,6 +49,9 @@ class DiffusionVAS(nn.Module):
         seeds: Sequence[int] = (23,),
         trainable: Sequence[str] = (),
         autoencoder: bool = False,
+        store: ClipStore | None = None,
+        size: tuple[int, int] = (256, 512),
+        crop: str = "none",
     ) -> None:
         """Freeze what is not trained.
 
@@ -58,6 +62,9 @@ class DiffusionVAS(nn.Module):
             trainable: parts of the names of the UNet's parameters that are trained; all without
                 any.
             autoencoder: train the VAE instead of the UNet.
+            store: earlier clips that join the batches.
+            size: H and W of the model's input, for completers.
+            crop: what it is shown: "none", "amodal" or "visible", see ``ObjectVideoMapper``.
 
         Raises:
             ValueError: if no parameter has such a name.
@@ -68,7 +75,8 @@ class DiffusionVAS(nn.Module):
         self.vae = model.pipeline.vae
         self.image_encoder = model.pipeline.image_encoder
         self.requires_grad_(False)
-        self.autoencoder = autoencoder
+        self.autoencoder, self.store = autoencoder, store
+        self.size, self.protocol = size, _PROTOCOLS[crop]
         network = self.vae if autoencoder else self.unet
         chosen = [
             parameter
@@ -95,9 +103,10 @@ class DiffusionVAS(nn.Module):
         node = cfg.MODEL.DIFFUSION_VAS
         conditions = tuple(node.CONDITIONS)
         check_conditions(conditions)
-        if node.VARIANT not in VARIANTS:
+        if node.VARIANT not in VARIANTS or node.CROP not in _PROTOCOLS:
             raise ValueError(
-                f"DiffusionVAS: expected a variant of {VARIANTS}, got {node.VARIANT!r}"
+                f"DiffusionVAS: expected a variant of {VARIANTS} and a crop of "
+                f"{tuple(_PROTOCOLS)}, got {node.VARIANT!r} and {node.CROP!r}"
             )
         pipeline = _start(node, len(conditions))
         if node.GRADIENT_CHECKPOINTING:
@@ -110,7 +119,7 @@ class DiffusionVAS(nn.Module):
             layout=node.LAYOUT,
             decode_chunk=node.DECODE_CHUNK,
         )
-        from amodal2.modeling.diffusion_vas.training import TrainingSettings
+        from amodal2.modeling.diffusion_vas.training import ClipStore, TrainingSettings
 
         return {
             "model": ClipModel(
@@ -122,11 +131,19 @@ class DiffusionVAS(nn.Module):
                 node.VARIANT == "regression",
             ),
             "training": TrainingSettings(
-                tuple(node.SIGMA), tuple(node.NOISE_AUG), node.DROPOUT, node.FPS, node.MOTION
+                tuple(node.SIGMA),
+                tuple(node.NOISE_AUG),
+                node.DROPOUT,
+                node.FPS,
+                node.MOTION,
+                replayed=node.REPLAYED,
             ),
             "seeds": range(node.SEED, node.SEED + node.SAMPLES),
             "trainable": () if node.VARIANT == "autoencoder" else tuple(node.TRAINABLE),
             "autoencoder": node.VARIANT == "autoencoder",
+            "size": tuple(node.IMAGE_SIZE),
+            "crop": node.CROP,
+            "store": ClipStore(node.REPLAY_SIZE) if node.REPLAYED else None,
         }
 
     @property
@@ -162,7 +179,7 @@ class DiffusionVAS(nn.Module):
             if self.autoencoder:
                 return autoencoder_loss(self.model, clips, self.training_settings)
             name = "loss_regress" if self.model.regression else "loss_denoise"
-            return {name: training_loss(self.model, clips, self.training_settings)}
+            return {name: training_loss(self.model, clips, self.training_settings, self.store)}
         videos = [self.model.run(clip, seeded(self.seeds)) for clip in clips]
         if self.model.conditions == CONTENT_CONDITIONS:
             return videos

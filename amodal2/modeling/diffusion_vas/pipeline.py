@@ -25,9 +25,8 @@ from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from amodal2.modeling.diffusion_vas.conditions import guidance_contexts, sequence_contexts
 from amodal2.modeling.diffusion_vas.settings import SamplerSettings
+from amodal2.modeling.diffusion_vas.temporal_conv import use_temporal_convs
 from amodal2.modeling.diffusion_vas.unet import DiffusionVASUNet, SingleTokenAttention, empty_slots
-
-_IMAGE_SIZE = (224, 224)  # of the image encoder
 
 StepCallback = Callable[[int, int, Tensor], object]
 """Takes the number of finished steps, of all steps, and the latents [K, T, 4, h, w]."""
@@ -49,6 +48,8 @@ class DiffusionVASPipeline(StableVideoDiffusionPipeline):
         feature_extractor: CLIPImageProcessor,
     ) -> None:
         """Take the five parts of the stock pipeline, with our UNet."""
+        for network in (unet, vae):
+            use_temporal_convs(network)
         super().__init__(vae, image_encoder, unet, scheduler, feature_extractor)
         self.slice_attention(None)
 
@@ -198,10 +199,11 @@ class DiffusionVASPipeline(StableVideoDiffusionPipeline):
         Returns:
             Tensor[T, 1, D]: image embeddings.
         """
+        side = self.image_encoder.config.image_size  # official: 224
         return torch.cat(
             [
                 self._encode_image(
-                    (_resize_with_antialiasing(part, _IMAGE_SIZE) + 1) / 2, video.device, 1, False
+                    (_resize_with_antialiasing(part, (side, side)) + 1) / 2, video.device, 1, False
                 )
                 for part in video.split(chunk)
             ]

@@ -57,6 +57,34 @@ PRESETS: dict[str, Parts] = {
             "patch_size": 28,
         },
     },
+    # For single masks in patches of 64 pixels, on a CPU; attention only in the middle, between
+    # 8 x 8 latents.
+    "mini": {
+        "unet": {
+            "down_block_types": ("DownBlockSpatioTemporal",) * 2,
+            "up_block_types": ("UpBlockSpatioTemporal",) * 2,
+            "layers_per_block": 1,
+            "block_out_channels": (32, 64),
+            "num_attention_heads": (2, 4),
+            "cross_attention_dim": 32,
+            "addition_time_embed_dim": 16,
+            "projection_class_embeddings_input_dim": 48,
+        },
+        "vae": {
+            "down_block_types": ("DownEncoderBlock2D",) * 3,
+            "block_out_channels": (32, 32, 32),
+            "layers_per_block": 1,
+        },
+        "image_encoder": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "projection_dim": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "patch_size": 16,
+            "image_size": 64,
+        },
+    },
     # For tests: less than a million parameters, latents of stride 2.
     "tiny": {
         "unet": {

@@ -5,9 +5,10 @@ Letters: B clips, T frames, H W image, h w latents, D size of an image embedding
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,6 +44,7 @@ class TrainingSettings:
         motion (int): motion bucket that it is told.
         chunk (int): frames that VAE and image encoder see together.
         kl_weight (float): of the divergence in the VAE's loss.
+        replayed (int): earlier clips that join every batch, see :class:`ClipStore`.
     """
 
     sigma: tuple[float, float] = (0.7, 1.6)
@@ -52,6 +54,7 @@ class TrainingSettings:
     motion: int = 127
     chunk: int = 32
     kl_weight: float = 1e-3
+    replayed: int = 0
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -65,8 +68,57 @@ class TrainingSettings:
             )
 
 
+class EncodedClips(NamedTuple):
+    """B clips as the UNet takes them.
+
+    Attributes:
+        target (Tensor[B, T, 4, h, w]): latents to be made, scaled.
+        codes (Tensor[B, T, C, h, w]): latents of the conditions.
+        embeddings (Tensor[B, T, 1, D]): of the images.
+        aug (Tensor[B]): standard deviation of the noise on the conditions.
+    """
+
+    target: Tensor
+    codes: Tensor
+    embeddings: Tensor
+    aug: Tensor
+
+
+class ClipStore:
+    """Remembers the latents of the last clips, which then need no encoding."""
+
+    def __init__(self, size: int) -> None:
+        """Start empty.
+
+        Args:
+            size: clips that are kept, at least 1.
+        """
+        self._kept: deque[EncodedClips] = deque(maxlen=size)
+
+    def join(self, new: EncodedClips, count: int) -> EncodedClips:
+        """Add earlier clips to a batch, and remember the new ones.
+
+        Args:
+            new: B clips.
+            count: earlier clips that are wanted; fewer are added while there are not as many. They
+                are drawn, with repetitions, by the global generator.
+
+        Returns:
+            EncodedClips: B to B + ``count`` of them.
+        """
+        known = len(self._kept)
+        places = torch.randint(known, (min(count, known),)).tolist() if known else []
+        drawn = [self._kept[place] for place in places]
+        for row in range(len(new.aug)):
+            self._kept.append(EncodedClips(*(part[row : row + 1] for part in new)))
+        return EncodedClips(*map(torch.cat, zip(new, *drawn, strict=True)))
+
+
 def training_loss(
-    model: ClipModel, clips: Sequence[ClipInputs], settings: TrainingSettings
+    model: ClipModel,
+    clips: Sequence[ClipInputs],
+    settings: TrainingSettings,
+    store: ClipStore | None = None,
 ) -> Tensor:
     """Compute the loss of a batch: denoising, or regression.
 
@@ -74,33 +126,24 @@ def training_loss(
         model: pipeline, conditions and variant; the UNet has gradients.
         clips: B clips of one size, with amodal masks.
         settings: noise and dropout.
+        store: earlier clips; needed with ``settings.replayed``.
 
     Returns:
         Tensor[]: float32.
     """
     pipeline = model.pipeline
-    videos = [make_conditions(model.conditions, clip) for clip in clips]
-    targets = torch.stack([make_target(model.conditions, clip) for clip in clips])
-    noise_aug = settings.noise_aug
-    aug = draw_sigma(len(clips), *noise_aug, targets.device)
-    aug = torch.zeros_like(aug) if model.regression else aug
-    with torch.no_grad():
-        contexts = torch.stack(
-            [sequence_contexts(pipeline.embed_frames(video[0], settings.chunk)) for video in videos]
-        )
-        codes = [
-            _encode(pipeline, video + spread(aug, video) * torch.randn_like(video), settings.chunk)
-            for video in map(torch.stack, zip(*videos, strict=True))
-        ]
-        target = _encode(pipeline, targets, settings.chunk) * pipeline.vae.config.scaling_factor
-    code = torch.cat(codes, dim=2)
-    ids = aug.new_tensor([[settings.fps, settings.motion, 0.0]]).repeat(len(clips), 1)
+    batch = encode_clips(model, clips, settings)
+    if store is not None:
+        batch = store.join(batch, settings.replayed)
+    target, code, aug = batch.target, batch.codes, batch.aug
+    contexts = torch.stack([sequence_contexts(one) for one in batch.embeddings])
+    ids = aug.new_tensor([[settings.fps, settings.motion, 0.0]]).repeat(len(aug), 1)
     ids[:, 2] = aug
     if model.regression:
         (found,) = pipeline.unet(empty_slots(code), 0.0, contexts.flatten(0, 1), ids)
         return ((found.float() - target.float()) ** 2).mean()
-    kept_contexts, kept_code = condition_dropout(len(clips), settings.dropout, aug.device)
-    sigma = draw_sigma(len(clips), *settings.sigma, aug.device)
+    kept_contexts, kept_code = condition_dropout(len(aug), settings.dropout, aug.device)
+    sigma = draw_sigma(len(aug), *settings.sigma, aug.device)
     return diffusion_loss(
         pipeline,
         target,
@@ -110,6 +153,34 @@ def training_loss(
         sigma,
         ids,
     )
+
+
+@torch.no_grad()
+def encode_clips(
+    model: ClipModel, clips: Sequence[ClipInputs], settings: TrainingSettings
+) -> EncodedClips:
+    """Run the fixed networks on a batch; the conditions get noise first, but not for regression.
+
+    Args:
+        model: pipeline, conditions and variant.
+        clips: B clips of one size, with amodal masks.
+        settings: noise and chunks.
+
+    Returns:
+        EncodedClips: B of them.
+    """
+    pipeline = model.pipeline
+    videos = [make_conditions(model.conditions, clip) for clip in clips]
+    targets = torch.stack([make_target(model.conditions, clip) for clip in clips])
+    aug = draw_sigma(len(clips), *settings.noise_aug, targets.device)
+    aug = torch.zeros_like(aug) if model.regression else aug
+    embeddings = [pipeline.embed_frames(video[0], settings.chunk) for video in videos]
+    codes = [
+        _encode(pipeline, video + spread(aug, video) * torch.randn_like(video), settings.chunk)
+        for video in map(torch.stack, zip(*videos, strict=True))
+    ]
+    target = _encode(pipeline, targets, settings.chunk) * pipeline.vae.config.scaling_factor
+    return EncodedClips(target, torch.cat(codes, dim=2), torch.stack(embeddings), aug)
 
 
 def diffusion_loss(

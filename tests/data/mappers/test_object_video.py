@@ -69,7 +69,7 @@ def test_object_video_mapper_pastes_until_it_is_occluded(objects: list[dict[str,
 
 
 def test_object_video_mapper_crop_shows_twice_the_box(objects: list[dict[str, Any]]) -> None:
-    mapper = ObjectVideoMapper(is_train=False, num_frames=2, size=(32, 32), crop=True)
+    mapper = ObjectVideoMapper(is_train=False, num_frames=2, size=(32, 32), crop="amodal")
     sample = mapper(objects[1])
     share = sample["amodal"].float().mean((1, 2))
     assert ((share > 0.2) & (share < 0.6)).all()

@@ -14,6 +14,7 @@ from amodal2.modeling.diffusion_vas.completer import DiffusionVASCompleter, crop
 from amodal2.modeling.diffusion_vas.inference import ClipInputs, ClipModel, seeded
 from amodal2.modeling.diffusion_vas.masks import amodal_masks, mask_probability
 from amodal2.modeling.diffusion_vas.settings import SamplerSettings
+from amodal2.structures.rle import decode_rle
 from amodal2.utils.depth import DepthSource
 from tests.modeling.completion.clips import ArraySource, decode_tube, hidden_block, make_track
 from tests.modeling.diffusion_vas.tiny import build_pipeline
@@ -60,7 +61,7 @@ def test_completer_whole_frame_is_the_pipeline_s_result() -> None:
 
 
 def test_completer_content_vote_and_windows_run_on_crops() -> None:
-    source, tracks, _ = video()
+    source, tracks, visible = video()
     masks = ClipModel(build_pipeline(num_conditions=1), ("mask",), SETTINGS, window=5, overlap=2)
     content = ClipModel(build_pipeline(), ("content", "amodal"), SETTINGS, window=5, overlap=2)
     completer = DiffusionVASCompleter(
@@ -68,15 +69,19 @@ def test_completer_content_vote_and_windows_run_on_crops() -> None:
     )
     steps: list[tuple[int, int]] = []
     completer.on_step = lambda step, total, latents: steps.append((step, total))
-    painted: list[tuple[int, int, tuple[int, ...]]] = []
+    painted: list[tuple[int, int, np.ndarray]] = []
     (found,) = complete_video(
         completer,
         source,
         tracks[:1],
-        on_content=lambda track, t, image, window: painted.append((track, t, image.shape)),
+        on_content=lambda track, t, image: painted.append((track, t, image)),
     )
-    assert [t for _, t, _ in painted] == list(range(8))
-    assert all(shape == (8, 12, 3) for _, _, shape in painted)
+    tube = found.tracks[0].amodal
+    assert [t for _, t, _ in painted] == [t for t, mask in enumerate(tube) if mask]
+    for _, t, image in painted:
+        np.testing.assert_array_equal(image[..., 3] > 0, decode_rle(tube[t]))
+        own = source.frames[t][visible[t]]
+        np.testing.assert_array_equal(image[visible[t]][:, :3], own)
     assert steps == [(1, 1)] * 4  # two windows of both stages
     assert found.tracks[0].amodal[5] is not None
 
@@ -98,7 +103,7 @@ def test_build_completer_loads_a_folder(tmp_path: Path) -> None:
     build_pipeline(num_conditions=1).save_pretrained(tmp_path / "model")
     completer = build_completer(
         "diffusion_vas",
-        model=str(tmp_path / "model"),
+        weights=str(tmp_path / "model"),
         size=(8, 12),
         steps=2,
         samples=3,
@@ -114,11 +119,11 @@ def test_build_completer_loads_a_folder(tmp_path: Path) -> None:
     source, tracks, _ = video()
     assert len(complete_video(completer, source, tracks[:1])) == 3
     with pytest.raises(ValueError, match="expected options of diffusion_vas"):
-        build_completer("diffusion_vas", model=str(tmp_path / "model"), step=3)
+        build_completer("diffusion_vas", weights=str(tmp_path / "model"), step=3)
     with pytest.raises(ValueError, match="got 'int8'"):
-        build_completer("diffusion_vas", model=str(tmp_path / "model"), dtype="int8")
+        build_completer("diffusion_vas", weights=str(tmp_path / "model"), dtype="int8")
     with pytest.raises(ValueError, match="expected a protocol of"):
-        build_completer("diffusion_vas", model=str(tmp_path / "model"), protocol="tile")
+        build_completer("diffusion_vas", weights=str(tmp_path / "model"), protocol="tile")
 
 
 def test_memory_options_leave_the_result() -> None:

@@ -175,7 +175,7 @@ def test_train_two_stages_start_from_one_another(tmp_path: Path) -> None:
             "unet.",
         ),
         (
-            ("MODEL.DIFFUSION_VAS.VARIANT", "autoencoder", "MODEL.DIFFUSION_VAS.CROP", True),
+            ("MODEL.DIFFUSION_VAS.VARIANT", "autoencoder", "MODEL.DIFFUSION_VAS.CROP", "visible"),
             {"loss_reconstruct", "loss_kl"},
             "vae.",
         ),
