@@ -30,9 +30,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from amodal2.engine.completion import (
-    TrackCompletion,
-    adaptation_settings,
-    add_adaptation_arguments,
     add_completer_arguments,
     build_from_arguments,
 )
@@ -42,8 +39,6 @@ from amodal2.engine.content import (
     content_options,
     show_steps,
 )
-from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
-from amodal2.modeling.completion.video import COMPOSITIONS
 from amodal2.structures.track import VideoPrediction
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.frame_source import FrameSource
@@ -80,7 +75,6 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     add_completer_arguments(parser, compose="visible")
     add_content_arguments(parser)
-    add_adaptation_arguments(parser)
     args = parser.parse_args(argv)
     args.save = frozenset(filter(None, args.save.split(",")))
     if not args.save <= PICTURES:
@@ -126,16 +120,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_arguments(argv)
     setup_logging()
     try:
-        completion = build_from_arguments(args)
         options, depth = content_options(args)
-        completion = TrackCompletion.build(
-            args.completer,
-            [*args.option, *options],
-            settings,
-            args.flow,
-            adaptation_settings(args),
-            depth,
-        )
+        completion = build_from_arguments(args, options, depth)
         writer = ContentWriter(args.output / CONTENT_FOLDER) if args.content else None
         video, masks = read_input(args)
         args.output.mkdir(parents=True, exist_ok=True)

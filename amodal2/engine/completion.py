@@ -32,14 +32,17 @@ from amodal2.video.loaded_tracks import loaded_tracks
 from amodal2.video.tracks import Tracks
 
 
-def add_completer_arguments(parser: argparse.ArgumentParser, compose: str) -> None:
+def add_completer_arguments(
+    parser: argparse.ArgumentParser, compose: str, more: Sequence[str] = ()
+) -> None:
     """Add ``--completer``, what it needs, and adaptation.
 
     Args:
         parser: of a tool.
         compose: default of ``--compose``.
+        more: values of ``--completer`` beside the names of completers.
     """
-    names = sorted(name for name, _ in COMPLETER_REGISTRY)
+    names = [*more, *sorted(name for name, _ in COMPLETER_REGISTRY)]
     parser.add_argument("--completer", required=True, choices=names)
     parser.add_argument(
         "--option",
@@ -69,11 +72,15 @@ def add_completer_arguments(parser: argparse.ArgumentParser, compose: str) -> No
     add_adaptation_arguments(parser)
 
 
-def build_from_arguments(args: argparse.Namespace) -> TrackCompletion:
+def build_from_arguments(
+    args: argparse.Namespace, options: Sequence[str] = (), depth: DepthSource | None = None
+) -> TrackCompletion:
     """Make the completer of a command line.
 
     Args:
         args: with what :func:`add_completer_arguments` adds.
+        options: further options of the completer, ``name=value`` each.
+        depth: of the videos, for completers that take it.
 
     Raises:
         ValueError: if a name or an option is unknown, or the completer cannot adapt.
@@ -81,8 +88,9 @@ def build_from_arguments(args: argparse.Namespace) -> TrackCompletion:
     settings = CompletionSettings(
         compose=args.compose, threshold=args.threshold, device=available_device(args.device)
     )
+    chosen = [*args.option, *options]
     return TrackCompletion.build(
-        args.completer, args.option, settings, args.flow, adaptation_settings(args)
+        args.completer, chosen, settings, args.flow, adaptation_settings(args), depth
     )
 
 
@@ -200,8 +208,8 @@ class TrackCompletion:
         Args:
             name: of ``COMPLETER_REGISTRY``.
             options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
-                and ``weights`` (default: those that the file names).
-                and ``weights``. Those that can read official weights take them without ``config``.
+                and ``weights`` (default: those that the file names). Those that can read official
+                weights take them without ``config``.
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
@@ -265,7 +273,6 @@ class TrackCompletion:
             on_frame=on_frame,
             only=only,
             depth=depth or self.depth,
-            on_frame=on_frame,
             on_content=on_content,
             boxes=boxes,
         )

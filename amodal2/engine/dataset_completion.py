@@ -7,10 +7,10 @@ predicted tracks; the latter are judged where they show a true object.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from amodal2.engine.completion import TrackCompletion
 from amodal2.evaluation.track_matching import match_visible
@@ -25,9 +25,9 @@ from amodal2.structures.rle import RLE, decode_rle, encode_mask
 from amodal2.structures.track import MaskTube, Track
 from amodal2.structures.video_json import VideoDataset, read_video_json
 from amodal2.utils.frames import open_frames
+from amodal2.utils.optical_flow import FileFlow, OpticalFlow
 
 Record = dict[str, Any]
-Dataset = TypeVar("Dataset", VideoDataset, ImageDataset)
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Scene:
         source: path of the video, or those of its frames.
         tracks: with visible masks.
         truth: true amodal masks by track id, for adaptation; empty with predicted tracks.
-        flow: stored optical flow.
+        flow: stored optical flow; None if there is none.
         objects: id of the true object -> id of the track that shows it.
     """
 
@@ -47,7 +47,7 @@ class Scene:
     source: str | list[str]
     tracks: list[Track]
     truth: dict[int, MaskTube] = field(default_factory=dict)
-    flow: str | None = None
+    flow: OpticalFlow | None = None
     objects: dict[int, int] = field(default_factory=dict)
 
 
@@ -97,7 +97,7 @@ def annotated_scenes(dataset: VideoDataset | ImageDataset, root: str | Path) -> 
     scenes = []
     for entry in dataset.videos:
         scene = _scene(entry["id"], _frames(entry, root), grouped.get(entry["id"], []))
-        scene.flow = os.path.join(root, entry["flow_file"]) if "flow_file" in entry else None
+        scene.flow = _stored_flow(entry, root)
         scenes.append(scene)
     return scenes
 
@@ -124,7 +124,7 @@ def predicted_scenes(
     for scene in scenes:
         own = taken.get(scene.id, [])
         scene.tracks = [
-            Track(number, r["category_id"], r["score"], list(r[VISIBLE_KEY]))
+            Track(number, r["category_id"], r["score"], list(r[VISIBLE_KEY]), _own_amodal(r))
             for number, r in enumerate(own, start=1)
         ]
         pairs = match_visible(truth.get(scene.id, []), own)
@@ -133,19 +133,23 @@ def predicted_scenes(
     return scenes
 
 
-def complete_scene(completion: TrackCompletion, scene: Scene) -> list[list[Track]]:
+def complete_scene(
+    completion: TrackCompletion, scene: Scene, only: Collection[int] | None = None
+) -> list[list[Track]]:
     """Complete the objects of one scene.
 
     Args:
         completion: the completer.
-        scene: what is to be completed.
+        scene: what is to be completed; amodal masks of its tracks are not looked at.
+        only: ids of the tracks that are completed and returned; None takes all.
 
     Returns:
         list: one list of tracks per sample of the completer.
     """
+    tracks = [replace(track, amodal=None) for track in scene.tracks]
     with open_frames(scene.source) as source:
         samples = completion.predict(
-            source, scene.tracks, flow=scene.flow, name=str(scene.id), truth=scene.truth
+            source, tracks, flow=scene.flow, name=str(scene.id), truth=scene.truth, only=only
         )
     return [sample.tracks for sample in samples]
 
@@ -164,6 +168,8 @@ def completion_records(
     for number, tracks in enumerate(samples):
         amodal = {track.id: track.amodal for track in tracks}
         for one, track in scene.objects.items():
+            if track not in amodal:
+                continue
             tube = amodal[track] or []
             masks = {AMODAL_SEGM: tube[0]} if image else {AMODAL_KEY: tube}
             scene_id = {"image_id" if image else "video_id": scene.id}
@@ -199,12 +205,6 @@ def add_visible(tracks: Sequence[Track]) -> list[Track]:
     ]
 
 
-def keep_objects(dataset: Dataset, scenes: Iterable[Scene]) -> Dataset:
-    """Return the ground truth of the objects that a track shows."""
-    shown = {one for scene in scenes for one in scene.objects}
-    return replace(dataset, annotations=[r for r in dataset.annotations if r["id"] in shown])
-
-
 def _scene(number: int, source: str | list[str], records: Sequence[Record]) -> Scene:
     real = [record for record in records if not record["iscrowd"]]
     return Scene(
@@ -226,6 +226,19 @@ def _frames(entry: Record, root: str | Path) -> str | list[str]:
     if "file_names" in entry:
         return [os.path.join(root, name) for name in entry["file_names"]]
     return os.path.join(root, entry["file_name"])
+
+
+def _stored_flow(entry: Record, root: str | Path) -> OpticalFlow | None:
+    if "flow_file" in entry:
+        return FileFlow.from_archive(os.path.join(root, entry["flow_file"]))
+    if "flow_files" in entry:
+        files = [os.path.join(root, name) for name in entry["flow_files"]]
+        return FileFlow(files, name=str(entry["id"]))
+    return None
+
+
+def _own_amodal(record: Record) -> MaskTube | None:
+    return list(record[AMODAL_KEY]) if record.get(AMODAL_KEY) is not None else None
 
 
 def _by_scene(records: Iterable[Record], key: str) -> dict[int, list[Record]]:

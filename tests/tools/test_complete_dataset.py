@@ -102,7 +102,7 @@ def test_main_completes_and_scores_the_chosen_classes_of_the_first_videos(datase
     found = json.loads(report.read_text())
     assert found["notes"] == []
     assert found["counts"] == {"objects": 2, "object-frames": 68}
-    assert run(marked, tmp_path, *more, "--videos", "1") == 0
+    assert run(marked, tmp_path, *more, "--limit", "1") == 0
     assert json.loads(report.read_text())["counts"]["objects"] == 1
 
 
@@ -148,7 +148,7 @@ def tracks(dataset, tmp_path):
 
 def test_main_completes_predicted_tracks(dataset, tracks, tmp_path):
     report = tmp_path / "report.json"
-    more = ["--completer", "union", "--videos", "1", "--report", str(report)]
+    more = ["--completer", "union", "--limit", "1", "--report", str(report)]
     assert run(dataset, tmp_path, *tracks, *more) == 0
     found = json.loads(report.read_text())
     assert found["counts"]["objects"] == 2
@@ -159,7 +159,7 @@ def test_main_completes_predicted_tracks(dataset, tracks, tmp_path):
 
 def test_main_none_scores_the_tracks_own_amodal_masks(dataset, tracks, tmp_path, capsys):
     report = tmp_path / "report.json"
-    more = ["--completer", "none", "--videos", "1", "--report", str(report)]
+    more = ["--completer", "none", "--limit", "1", "--report", str(report)]
     assert run(dataset, tmp_path, *tracks, *more) == 0
     found = json.loads(report.read_text())
     assert found["results"]["partly_hidden"]["occ"] == 0

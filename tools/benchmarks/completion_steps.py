@@ -246,7 +246,7 @@ def composition_steps(plan: Plan) -> list[Step]:
     )
 
     def row(name: str, completer: str, *more: object) -> Step:
-        tracks = ("--tracks", demo, "--videos", plan.tracked, "--compose", "visible", *more)
+        tracks = ("--tracks", demo, "--limit", plan.tracked, "--compose", "visible", *more)
         return scoring(plan, f"composition_{name}", "aquarium/val", completer, *tracks)
 
     trained = plan.weights("aquarium_all")

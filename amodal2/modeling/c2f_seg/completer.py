@@ -48,7 +48,7 @@ class C2FSegCompleter(Completer):
         self.seed = seed
         self.patches = patches
         side = model.patch_size
-        self.rule = CropRule(size=(side, side), enlarge=ENLARGE, follow="cut")
+        self.rule = CropRule(size=(side, side), enlarge=ENLARGE, follow="visible", inside=True)
         length = model.model.window
         self.window = windows * length if length else patches
         self.overlap = length // 2 if windows > 1 else 0

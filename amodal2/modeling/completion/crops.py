@@ -27,7 +27,6 @@ from amodal2.structures.crop_window import (
     steady_windows,
 )
 
-FOLLOWS = ("clip", "visible", "cut", "motion", "square")
 FOLLOWS = ("clip", "visible", "boxes", "motion", "square")
 
 
@@ -41,15 +40,12 @@ class CropRule:
         enlarge (float): factor on the visible boxes, at least 1.
         margin (int): further pixels on each side, only with "clip".
         follow (str): "clip" (one window for all frames), "visible" (the visible box of each frame,
-            interpolated where the object is hidden), "cut" (the same, cut at the border of the
-            frame), "motion" (windows of one size that move by the mean flow of the visible pixels)
-            or "square" (deocclusion's squares about the visible boxes, which ``enlarge`` does not
-            change).
             interpolated where the object is hidden), "boxes" (the same of boxes that are given
             beside the masks, e.g. amodal ones), "motion" (windows of one size that move by the
             mean flow of the visible pixels) or "square" (deocclusion's squares about the visible
             boxes, which ``enlarge`` does not change).
-        inside (bool): cut what leaves the frame off the windows, only with "visible" and "boxes".
+        inside (bool): cut windows at the border of the frame, in whole pixels, only with "visible"
+            and "boxes".
     """
 
     size: tuple[int, int] | None = None
@@ -106,24 +102,14 @@ def crop_windows(
     window = clip_window(boxes, rule.enlarge, rule.margin, size)
     if rule.follow == "clip":
         return np.tile(np.array(window, np.float64), (len(boxes), 1))
-    if rule.follow in ("visible", "cut"):
-        windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
-        return windows if rule.follow == "visible" else cut_windows(windows, size)
     if rule.follow in ("visible", "boxes"):
         windows = enlarged_windows(filled_windows(boxes), rule.enlarge, size)
-        return _inside(windows, size) if rule.inside else windows
+        return cut_windows(windows, size) if rule.inside else windows
     if rule.follow == "square":
         return square_windows(filled_windows(boxes))
     assert motion is not None, '"motion" needs flow'
     assert areas is not None, '"motion" needs areas'
     return steady_windows(boxes, motion, areas, rule.enlarge, size)
-
-
-def _inside(windows: Windows, size: tuple[int, int]) -> Windows:
-    """Cut windows off at the border of the frame; at least one pixel of each remains."""
-    low = np.clip(windows[:, :2], 0, np.array(size) - 1)
-    high = np.clip(windows[:, 2:], low + 1, size)
-    return np.concatenate([low, high], axis=1)
 
 
 def mean_motion(flow: Tensor, visible: Tensor) -> Tensor:

@@ -99,7 +99,6 @@ def complete_video(
         flow (OpticalFlow | None): for completers that need it.
         depth (DepthSource | None): for completers that need it.
         on_frame (Callable | None): called after every frame, to show progress.
-        on_content (Callable | None): takes what a completer paints, for the first sample.
         only (Collection[int] | None): ids of the tracks that are completed and returned; the others
             still hide them. None takes all.
         on_content (Callable | None): takes what a completer paints, for the first sample, frame by
@@ -120,10 +119,7 @@ def complete_video(
     tracks = [replace(track, visible=_without_empty(track.visible or [])) for track in tracks]
     length = len(tracks[0].visible or ()) if tracks else sum(1 for _ in source)
     size = (source.height, source.width)
-    job = _Job(completer, tracks, settings, size, length, on_content, only)
-    job = _Job(
-        completer, tracks, settings, (source.height, source.width), length, on_content, boxes
-    )
+    job = _Job(completer, tracks, settings, size, length, on_content, only, boxes)
     reader = WindowReader(source, length, completer.needs, flow, depth, on_frame)
     for start, stop, keep in split_windows(length, completer.window, completer.overlap):
         job.run(reader.read(start, stop), keep)

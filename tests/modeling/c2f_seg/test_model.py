@@ -79,7 +79,10 @@ def test_backbone_has_its_last_level_at_the_stride_of_the_codes():
         (("INPUT.FORMAT", "BGR"), "expected INPUT.FORMAT 'RGB', got 'BGR'"),
         (("MODEL.BACKBONE.NAME", "build_resnet_backbone"), r"got \(4, 8, 16, 32\)"),
         (("MODEL.C2F_SEG.REFINE", "both"), "MODEL.C2F_SEG.REFINE of .*, got 'both'"),
-        (("MODEL.C2F_SEG.VQ.CHANNEL_MULT", (1, 1)), r"4 or 5 levels in .*CHANNEL_MULT, got \(1, 1\)"),
+        (
+            ("MODEL.C2F_SEG.VQ.CHANNEL_MULT", (1, 1)),
+            r"4 or 5 levels in .*CHANNEL_MULT, got \(1, 1\)",
+        ),
         (("INPUT.AMODAL.PATCH_SIZE", 70), "multiples of 16, got 70"),
         (("MODEL.C2F_SEG.PROBABILITY", "mean"), "got 'mean'"),
         (("MODEL.C2F_SEG.STEPS", 0), "at least 1 step"),

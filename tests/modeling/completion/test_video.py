@@ -184,9 +184,10 @@ def test_complete_video_samples_and_content():
         on_content=lambda *arguments: painted.append(arguments),
     )
     assert len(found) == 3
-    assert [(number, t) for number, t, _, _ in painted] == [(7, t) for t in range(5)]
-    assert painted[0][2].shape == (48, 48, 3)
-    assert painted[0][3].shape == (4,)
+    assert [(number, t) for number, t, _ in painted] == [(7, t) for t in range(5)]
+    image = painted[0][2]
+    assert image.dtype == np.uint8
+    np.testing.assert_array_equal(image[..., 3], 255 * masks[0])
 
 
 @pytest.mark.parametrize(
