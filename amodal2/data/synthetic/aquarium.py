@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from amodal2.data.synthetic.choreography import USUAL, Choreographer, Crowding, Role, Spot
 from amodal2.data.synthetic.motion import stand
-from amodal2.data.synthetic.scene import Actor, Appendage, Scene
+from amodal2.data.synthetic.scene import Actor, Appendage, Scene, check_size
 from amodal2.data.synthetic.scenery import draw_bush, draw_kelp, draw_rock
 from amodal2.data.synthetic.species import SPECIES, draw_individual
 from amodal2.data.synthetic.warp import Rigid, Sway, Swim
@@ -50,13 +50,7 @@ def build_aquarium(
     Raises:
         ValueError: if there is no frame or the picture is too small or too oblong.
     """
-    if frames < 1:
-        raise ValueError(f"build_aquarium: expected frames >= 1, got {frames}")
-    if min(height, width) < 32 or not 0.4 <= height / width <= 1.2:
-        raise ValueError(
-            "build_aquarium: expected at least 32 pixels per side and height / width in "
-            f"0.4..1.2, got {width}x{height}"
-        )
+    check_size("build_aquarium", frames, (height, width), 32, (0.4, 1.2))
     stage = _Set(frames, width, height / width, _camera_drift(rng, frames))
     water = Water(rng, stage.aspect, stage.drift)
     scenery, spots = _draw_scenery(rng, stage)

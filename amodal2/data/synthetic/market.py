@@ -30,7 +30,7 @@ from amodal2.data.synthetic.object_drawings import (
 )
 from amodal2.data.synthetic.object_parts import darker, pick_colour
 from amodal2.data.synthetic.render import draw_actor, object_masks
-from amodal2.data.synthetic.scene import Actor, Scene, Trajectory
+from amodal2.data.synthetic.scene import Actor, Scene, Trajectory, check_size
 from amodal2.data.synthetic.sprite import Sprite
 from amodal2.data.synthetic.warp import Rigid
 
@@ -138,11 +138,7 @@ def build_market(rng: np.random.Generator, height: int, width: int) -> Scene:
     Raises:
         ValueError: if the picture is too small or too oblong.
     """
-    if min(height, width) < 64 or not 0.4 <= height / width <= 1.5:
-        raise ValueError(
-            "build_market: expected at least 64 pixels per side and height / width in 0.4..1.5, "
-            f"got {width}x{height}"
-        )
+    check_size("build_market", 1, (height, width), 64, (0.4, 1.5))
     backdrop = Square(rng, height, width)
     count = int(rng.integers(*_COUNT))
     depths = (rng.permutation(count) + rng.uniform(0.2, 0.8, count)) / count

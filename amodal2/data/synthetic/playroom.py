@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from amodal2.data.synthetic.cameras import Pinhole, axes_along
+from amodal2.data.synthetic.scene import check_size
 from amodal2.data.synthetic.solids import Vector, scaled
 from amodal2.data.synthetic.toy_looks import Floor, Look, draw_look
 from amodal2.data.synthetic.toys import TOYS
@@ -96,13 +97,7 @@ def build_playroom(rng: np.random.Generator, frames: int, height: int, width: in
         MissingDependencyError: if MuJoCo is not installed.
         ValueError: if there is no frame or the picture is too small or too oblong.
     """
-    if frames < 1:
-        raise ValueError(f"build_playroom: expected frames >= 1, got {frames}")
-    if min(height, width) < 32 or not 0.5 <= height / width <= 1.5:
-        raise ValueError(
-            "build_playroom: expected at least 32 pixels per side and height / width in 0.5..1.5, "
-            f"got {width}x{height}"
-        )
+    check_size("build_playroom", frames, (height, width), 32, (0.5, 1.5))
     count = int(rng.integers(*_COUNT))
     rounds = [rng.permutation(len(TOYS)) for _ in range(2)]
     kinds = np.concatenate(rounds)[:count].tolist()

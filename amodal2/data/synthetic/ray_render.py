@@ -7,94 +7,31 @@ smoothed by four more rays per pixel, labels are not. Dimensions: N toys, P rays
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
-from amodal2.data.synthetic.cameras import Box, ParallelRays, Pinhole, axes_along, turn
+from amodal2.data.synthetic.cameras import ParallelRays, Pinhole, axes_along, turn
 from amodal2.data.synthetic.noise import FloatImage
 from amodal2.data.synthetic.playroom import Playroom
+from amodal2.data.synthetic.ray_cast import (
+    FAR,
+    FLOOR,
+    SKY,
+    Hit,
+    Raster,
+    Surface,
+    cast_rays,
+    resolve_rays,
+)
 from amodal2.data.synthetic.render import Frame
-from amodal2.data.synthetic.solids import Index, Vector, cast_parts, surface_normals
+from amodal2.data.synthetic.scene import check_flow_frame
+from amodal2.data.synthetic.solids import Vector
 
-FAR = 100.0
-"""Depth in metres of the sky, and of the floor where it is farther."""
-
-_FLOOR, _SKY = -1, -2
 _SUBPIXELS = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 _CREASE = 0.9
 _SHADOW_REACH = 4.5
 _SHADOW_MARGIN = 0.06
 _FOG = 0.02
-
-
-@dataclass
-class Raster:
-    """Rays through pixels of a camera.
-
-    Attributes:
-        x (ndarray[P]): columns, float64.
-        y (ndarray[P]): rows, float64.
-        columns (int): the pixels are all of a picture of that many columns; 0: they are any.
-    """
-
-    x: Vector
-    y: Vector
-    columns: int = 0
-
-    @classmethod
-    def whole(cls, height: int, width: int) -> Raster:
-        """Take every pixel of a picture, row by row."""
-        y, x = np.mgrid[:height, :width].astype(np.float64)
-        return cls(x.ravel(), y.ravel(), width)
-
-    def inside(self, box: Box) -> Index:
-        """Return the numbers of the rays within the box (x0, y0, x1, y1; ends excluded)."""
-        x0, y0, x1, y1 = box
-        if self.columns:
-            return (np.arange(y0, y1)[:, None] * self.columns + np.arange(x0, x1)).ravel()
-        near = (self.x >= x0 - 1) & (self.x <= x1) & (self.y >= y0 - 1) & (self.y <= y1)
-        return np.flatnonzero(near)
-
-
-@dataclass
-class Hit:
-    """Where rays hit one toy, as if it were alone.
-
-    Attributes:
-        places (ndarray[R]): numbers of the rays.
-        depth (ndarray[R]): their lengths, in units of their directions.
-        part (ndarray[R]): the part of the toy.
-        plane (ndarray[R]): the plane of the part, -1 for none.
-    """
-
-    places: Index
-    depth: Vector
-    part: Index
-    plane: Index
-
-
-@dataclass
-class Surface:
-    """What P rays see first.
-
-    Attributes:
-        owner (ndarray[P]): int16, number of the toy, -1 for the floor, -2 for the sky.
-        depth (ndarray[P]): along the optical axis in metres, at most ``FAR``.
-        points (ndarray[3, P]): in the body frame of the toy; in the world for the rest.
-        world (ndarray[3, P]): the same points in the world.
-        normals (ndarray[3, P]): in the world.
-        rays (ndarray[3, P]): directions, one metre of depth long.
-    """
-
-    owner: npt.NDArray[np.int16]
-    depth: Vector
-    points: Vector
-    world: Vector
-    normals: Vector
-    rays: Vector
 
 
 def render_playroom(
@@ -115,13 +52,11 @@ def render_playroom(
     Raises:
         ValueError: if flow is wanted of the last frame.
     """
-    if flow and t + 1 >= scene.length:
-        raise ValueError(
-            f"render_playroom: expected a frame before the last for flow, got {t} of {scene.length}"
-        )
+    if flow:
+        check_flow_frame("render_playroom", t, scene.length)
     camera, pixels = scene.camera(t, height, width), Raster.whole(height, width)
-    hits = list(_cast(scene, t, camera, pixels))
-    surface = _resolve(scene, t, camera, pixels, hits)
+    hits = list(cast_rays(scene, t, camera, pixels))
+    surface = resolve_rays(scene, t, camera, pixels, hits)
     amodal, order = _labels(hits, height * width)
     visible = surface.owner == np.arange(len(hits))[:, None]
     lit = _light(scene, t, max(height, width))
@@ -136,45 +71,6 @@ def render_playroom(
         _flow(scene, t, surface, pixels, height, width) if flow else None,
         surface.depth.astype(np.float32).reshape(size),
     )
-
-
-def _cast(scene: Playroom, t: int, camera: Pinhole | ParallelRays, pixels: Raster) -> Iterator[Hit]:
-    """Cast the rays at every toy in turn."""
-    origin, rays = camera.rays(pixels.x, pixels.y)
-    for n, body in enumerate(scene.bodies):
-        place, axes = scene.motion.positions[t, n], scene.motion.rotations[t, n]
-        near = pixels.inside(camera.box(place, max(part.reach for part in body)))
-        starts = origin if origin.ndim == 1 else origin[:, near]
-        ways = rays if rays.ndim == 1 else rays[:, near]
-        start = turn(axes.T, (starts.T - place).T)
-        depth, part, plane = cast_parts(body, start, turn(axes.T, ways))
-        hit = np.flatnonzero(np.isfinite(depth))
-        yield Hit(near[hit], depth[hit], part[hit], plane[hit])
-
-
-def _resolve(scene: Playroom, t: int, camera: Pinhole, pixels: Raster, hits: list[Hit]) -> Surface:
-    """Find what each ray sees first."""
-    origin, rays = camera.rays(pixels.x, pixels.y)
-    floor = np.full(len(pixels.x), FAR)
-    falling = np.flatnonzero(rays[2] * FAR < -origin[2])
-    floor[falling] = origin[2] / -rays[2, falling]
-    depth, owner = floor.copy(), np.where(floor < FAR, _FLOOR, _SKY).astype(np.int16)
-    part, plane = np.zeros(len(depth), np.int64), np.zeros(len(depth), np.int64)
-    for n, hit in enumerate(hits):
-        closer = hit.depth < depth[hit.places]
-        at = hit.places[closer]
-        depth[at], owner[at] = hit.depth[closer], n
-        part[at], plane[at] = hit.part[closer], hit.plane[closer]
-    world = origin[:, None] + depth * rays
-    normals, points = np.zeros_like(world), world.copy()
-    normals[2] = 1.0
-    for n, body in enumerate(scene.bodies):
-        own = np.flatnonzero(owner == n)
-        axes = scene.motion.rotations[t, n]
-        local = turn(axes.T, world[:, own] - scene.motion.positions[t, n][:, None])
-        points[:, own] = local
-        normals[:, own] = turn(axes, surface_normals(body, part[own], plane[own], local))
-    return Surface(owner, depth, points, world, normals, rays)
 
 
 def _labels(hits: list[Hit], count: int) -> tuple[npt.NDArray[np.bool_], list[int]]:
@@ -205,7 +101,7 @@ def _light(scene: Playroom, t: int, size: int) -> tuple[ParallelRays, FloatImage
     view = ParallelRays(axes_along(-scene.lamp.direction), _SHADOW_REACH, size)
     pixels = Raster.whole(size, size)
     reached = np.full(len(pixels.x), np.inf)
-    for hit in _cast(scene, t, view, pixels):
+    for hit in cast_rays(scene, t, view, pixels):
         reached[hit.places] = np.minimum(reached[hit.places], hit.depth)
     return view, reached.reshape(size, size).astype(np.float32)
 
@@ -233,7 +129,7 @@ def _shade(
     lamp, normals = scene.lamp, surface.normals
     facing = sum(lamp.direction[k] * normals[k] for k in range(3))
     direct = np.maximum(facing, 0.0)
-    solid = surface.owner != _SKY
+    solid = surface.owner != SKY
     direct *= _lit(*lit, surface.world + _SHADOW_MARGIN * normals)
     sky = 0.62 + 0.38 * normals[2]
     light = 1.7 * lamp.strength * direct + 1.25 * (1 - lamp.strength) * sky
@@ -251,7 +147,7 @@ def _paint(scene: Playroom, camera: Pinhole, surface: Surface) -> tuple[Vector, 
     colour, gloss = np.empty((len(surface.owner), 3)), np.zeros(len(surface.owner))
     up = np.clip(surface.rays[2], 0.0, 1.0)
     colour[:] = scene.floor.sky * (1.0 - 0.3 * up[:, None])
-    ground = np.flatnonzero(surface.owner == _FLOOR)
+    ground = np.flatnonzero(surface.owner == FLOOR)
     x, y, _ = surface.points[:, ground]
     colour[ground] = scene.floor.paint(x, y, surface.depth[ground], 1 / camera.focal)
     for n, look in enumerate(scene.looks):
@@ -290,7 +186,7 @@ def _smooth_edges(
     y, x = np.nonzero(edge)
     right, down = np.array(_SUBPIXELS).T
     finer = Raster((x[:, None] + right).ravel(), (y[:, None] + down).ravel())
-    seen = _resolve(scene, t, camera, finer, list(_cast(scene, t, camera, finer)))
+    seen = resolve_rays(scene, t, camera, finer, list(cast_rays(scene, t, camera, finer)))
     colours = np.minimum(_shade(scene, camera, seen, lit), 1.0)
     image[y * camera.width + x] = colours.reshape(len(x), -1, 3).mean(axis=1)
 

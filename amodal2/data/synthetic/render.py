@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from amodal2.data.synthetic.noise import FloatImage
-from amodal2.data.synthetic.scene import Actor, Scene
+from amodal2.data.synthetic.scene import Actor, Scene, check_flow_frame
 
 _HAZE = 0.42
 _OPAQUE = 127
@@ -198,10 +198,8 @@ def render_frame(scene: Scene, t: int, height: int, width: int, *, flow: bool = 
     Raises:
         ValueError: if flow is wanted of the last frame.
     """
-    if flow and t + 1 >= scene.length:
-        raise ValueError(
-            f"render_frame: expected a frame before the last for flow, got {t} of {scene.length}"
-        )
+    if flow:
+        check_flow_frame("render_frame", t, scene.length)
     order = scene.order(t)
     patches = [draw_actor(actor, t, height, width) for actor in scene.actors]
     canvas = scene.backdrop.canvas(t, height, width)

@@ -132,3 +132,40 @@ class Scene:
         """Return the indices of all actors at frame ``t``, nearest first."""
         depth = [float(actor.trajectory.depth[t]) for actor in self.actors]
         return sorted(range(len(depth)), key=lambda i: (depth[i], i))
+
+
+def check_size(
+    function: str, frames: int, size: tuple[int, int], least: int, aspects: tuple[float, float]
+) -> None:
+    """Check what a builder of scenes is asked for.
+
+    Args:
+        function (str): its name, for the message.
+        frames (int): number of frames.
+        size (tuple[int, int]): height and width.
+        least (int): smallest side that it can fill.
+        aspects (tuple[float, float]): range of height / width.
+
+    Raises:
+        ValueError: if there is no frame or the picture is too small or too oblong.
+    """
+    if frames < 1:
+        raise ValueError(f"{function}: expected frames >= 1, got {frames}")
+    height, width = size
+    if min(height, width) < least or not aspects[0] <= height / width <= aspects[1]:
+        raise ValueError(
+            f"{function}: expected at least {least} pixels per side and height / width in "
+            f"{aspects[0]}..{aspects[1]}, got {width}x{height}"
+        )
+
+
+def check_flow_frame(function: str, t: int, length: int) -> None:
+    """Refuse the flow of the last frame, which goes nowhere.
+
+    Raises:
+        ValueError: if ``t`` is not before the last of ``length`` frames.
+    """
+    if t + 1 >= length:
+        raise ValueError(
+            f"{function}: expected a frame before the last for flow, got {t} of {length}"
+        )

@@ -41,10 +41,11 @@ def _pyramid(rng: np.random.Generator) -> tuple[Part, ...]:
 
 def _gem(rng: np.random.Generator) -> tuple[Part, ...]:
     size, inverse = rng.uniform(0.16, 0.24), 1 / _GOLDEN
-    corners = [(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]
+    signs = (-1.0, 1.0)
+    corners = [(x, y, z) for x in signs for y in signs for z in signs]
     for a in (-inverse, inverse):
         for b in (-_GOLDEN, _GOLDEN):
-            corners += [(0, a, b), (a, b, 0), (b, 0, a)]
+            corners += [(0.0, a, b), (a, b, 0.0), (b, 0.0, a)]
     return (hull(size * np.array(corners)),)
 
 

@@ -279,7 +279,8 @@ def _write_fields(
     names = []
     with _atomic_folder(root / kind / video) as temporary:
         for t, field in enumerate(fields):
-            np.savez_compressed(temporary / f"{t:05d}.npz", **{kind: field})
+            arrays: dict[str, Any] = {kind: field}
+            np.savez_compressed(temporary / f"{t:05d}.npz", **arrays)
             names.append(f"{kind}/{video}/{t:05d}.npz")
     return names
 

@@ -1,6 +1,6 @@
-import itertools
 import json
 import sys
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -81,7 +81,7 @@ def test_labels_of_a_video_agree_with_depth_and_flow():
     scene = build_scene(FULL, "train", 0)
     assert scene.motion.touches.sum() // 2 >= 5
     frames = [render_playroom(scene, t, 64, 64, flow=True) for t in range(6, 12)]
-    for now, then in itertools.pairwise(frames):
+    for now, then in pairwise(frames):
         hidden = now.amodal & ~now.visible
         rank = {n: place for place, n in enumerate(now.order)}
         pairs = [
