@@ -7,20 +7,21 @@ images; so all rows have the same features and boxes. Whatever is killed goes on
 with the same options, and a complete run is not repeated. table.md and table.json are written after
 each run.
 
---extra adds the predictions of another system on the same images to the table, such as those of
-mask transfer behind the detector's boxes (a file of prediction records as tools/evaluate.py --task
-image reads it).
+--transfer adds two rows of mask transfer (as published, and with this project's additions) behind
+MaskJoint's boxes, classes and visible masks, with a trained network and its bank of references
+(tools/train_net.py, tools/build_reference_bank.py).
 
 Examples:
     python tools/image_table.py --out output/image_table
     python tools/image_table.py --out output/image_table --only orcnn aisformer --seeds 1 2
-    python tools/image_table.py --out output/image_table --extra mask_transfer transfer.json
+    python tools/image_table.py --out output/image_table --transfer model_final.pth bank.pth
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from amodal2.utils.detectron2_compat import launch  # noqa: F401 imports Detectron2 silently
@@ -29,11 +30,18 @@ from benchmarks.image_report import write_report  # isort: skip
 from benchmarks.image_runs import (  # isort: skip
     HEADS,
     Plan,
-    measure_file,
     run_head,
     run_options,
 )
+from benchmarks.image_transfer import (  # isort: skip
+    DETECTOR,
+    TRANSFERS,
+    Transfer,
+    run_transfer,
+)
 from benchmarks.table_runs import in_process, is_complete  # isort: skip
+
+Job = tuple[str, int, Callable[..., None], tuple[object, ...]]
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -48,12 +56,11 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], metavar="N")
     parser.add_argument(
-        "--extra",
+        "--transfer",
         nargs=2,
-        action="append",
-        default=[],
-        metavar=("NAME", "FILE"),
-        help="predictions of another system; the name mask_transfer is compared with Mask R-CNN",
+        type=Path,
+        metavar=("WEIGHTS", "BANK"),
+        help="of mask transfer, for two more rows",
     )
     for name, meaning in {
         "detector_iterations": "of the detector",
@@ -80,36 +87,54 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
+def find_work(args: argparse.Namespace, plan: Plan) -> list[Job]:
+    """Return the runs that are not complete, in order: row, seed, function, its arguments.
+
+    Raises:
+        ValueError: if a complete run has other options, or mask transfer lacks its detector.
+    """
+    todo: list[Job] = [
+        (head, seed, run_head, ())
+        for seed in args.seeds
+        for head in args.only
+        if not is_complete(plan.result(head, seed), run_options(plan, head, seed))
+    ]
+    if args.transfer is None:
+        return todo
+    if DETECTOR not in args.only:
+        raise ValueError(
+            f"image_table: expected {DETECTOR} among --only, since mask transfer completes what it "
+            f"finds, got {args.only}"
+        )
+    transfer = Transfer(*args.transfer)
+    return todo + [
+        (name, seed, run_transfer, (transfer,))
+        for seed in args.seeds
+        for name in TRANSFERS
+        if not is_complete(plan.result(name, seed), transfer.options(name))
+    ]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     args = parse_arguments(argv)
     plan = Plan(args.out, args.detector_iterations, args.iterations, args.val_images, args.threads)
+    titles = {head: HEADS[head] for head in args.only}
+    if args.transfer:
+        titles |= {name: title for name, (title, _) in TRANSFERS.items()}
     try:
-        todo = [
-            (head, seed)
-            for seed in args.seeds
-            for head in args.only
-            if not is_complete(plan.result(head, seed), run_options(plan, head, seed))
-        ]
+        todo = find_work(args, plan)
     except ValueError as e:
         print(e, file=sys.stderr)
         return 2
-    extra = {name: Path(file) for name, file in args.extra}
-    titles = {head: HEADS[head] for head in args.only}
-    titles |= {name: name.replace("_", " ").capitalize() for name in extra}
     failed = []
-    for head, seed in todo:
-        print(f"image_table: {head}, seed {seed}", flush=True)
+    for name, seed, work, arguments in todo:
+        print(f"image_table: {name}, seed {seed}", flush=True)
         try:
-            in_process(run_head, plan, head, seed)
+            in_process(work, plan, *arguments, name, seed)
         except RuntimeError as e:
-            failed.append(f"{head}, seed {seed}: {e}")
+            failed.append(f"{name}, seed {seed}: {e}")
         write_report(titles, plan.out, describe(plan))
-    for name, file in extra.items():
-        try:
-            in_process(measure_file, plan, name, file)
-        except RuntimeError as e:
-            failed.append(f"{name}: {e}")
     print(write_report(titles, plan.out, describe(plan)))
     for text in failed:
         print(f"image_table: {text}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -11,7 +12,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from amodal2.config import get_cfg
 from amodal2.data.datasets import register_amodal_coco_instances
 from amodal2.model_zoo.model_zoo import get_config_file
-from amodal2.structures.image_json import read_image_json
+from amodal2.structures.rle import decode_rle, encode_mask
 from tests.conftest import REPOSITORY, load_script
 from tests.engine.toy import restored_loggers
 
@@ -27,6 +28,13 @@ def runs(tool):
     from benchmarks import image_runs
 
     return image_runs
+
+
+@pytest.fixture
+def transfers(tool):
+    from benchmarks import image_transfer
+
+    return image_transfer
 
 
 @pytest.fixture
@@ -157,20 +165,61 @@ def test_true_boxes_are_those_of_the_network_input(runs):
     assert found.pred_classes.tolist() == [1]
 
 
-def test_measure_file_scores_another_system(runs, report, plan, rendered, tmp_path):
-    truth = read_image_json(rendered / "val.json")
+class ByHand:
+    """Completes every object to the left half of the image."""
+
+    def complete(self, image, given):
+        masks = torch.zeros_like(given.pred_visible_masks)
+        masks[..., : image.shape[2] // 2] = True
+        given.pred_amodal_masks = masks
+        return given
+
+
+def test_transfer_completes_what_was_seen(transfers):
+    seen, nothing = np.zeros((2, 4, 6), dtype=bool)
+    seen[1:3, 2:5] = True
+    record = {"category_id": 9, "bbox": [2.0, 1.0, 3.0, 2.0], "amodal_segm": "old"}
     records = [
-        {"image_id": one["image_id"], "category_id": one["category_id"], "score": 1.0}
-        | {"amodal_segm": one["amodal_segm"]}
+        {**record, "score": score, "visible_segm": encode_mask(mask)}
+        for score, mask in ((0.9, seen), (0.9, nothing), (0.05, seen))
+    ]
+    image = torch.zeros(3, 4, 6, dtype=torch.uint8)
+    found = transfers.complete(ByHand(), image, records, [3, 9], 0.1)
+    assert decode_rle(found[0]["amodal_segm"]).sum(axis=0).tolist() == [4, 4, 4, 0, 0, 0]
+    assert found[1:] == records[1:]
+    assert transfers.complete(ByHand(), image, records[1:], [3, 9], 0.1) == records[1:]
+
+
+def test_transfer_scores_the_runs_of_the_detector(runs, transfers, report, plan, monkeypatch):
+    truth = runs.read_truth(plan)
+    keys = ("image_id", "category_id", "amodal_segm", "visible_segm")
+    known = [
+        {**{key: one[key] for key in keys}, "score": 1.0, "bbox": one["amodal_bbox"]}
         for one in truth.annotations
     ]
-    file = tmp_path / "other.json"
-    file.write_text(json.dumps(records))
-    runs.measure_file(plan, "mask_transfer", file)
+    completed = [
+        {**record, "gt_id": one["id"]} for record, one in zip(known, truth.annotations, strict=True)
+    ]
+    file = plan.predictions("mask_joint", 1)
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"detected": known, "completed": completed}))
+
+    class Keeps(torch.nn.Module):
+        def complete(self, image, given):
+            given.pred_amodal_masks = given.pred_visible_masks
+            return given
+
+    monkeypatch.setattr(transfers, "SOURCE", "tiny_v1_amodal")
+    monkeypatch.setattr(transfers, "load_model", lambda cfg: Keeps())
+    transfer = transfers.Transfer(plan.out / "weights.pth", plan.out / "bank.pth")
+    transfers.run_transfer(plan, transfer, "mask_transfer", 1)
     write(plan.out, run("mask_rcnn", 1, 20.0))
+    found = json.loads(plan.result("mask_transfer", 1).read_text())
+    assert found["options"] == transfer.options("mask_transfer")
+    assert found["metrics"]["visible"]["AP"] == pytest.approx(100.0)
+    assert found["metrics"]["boxes/heavy"]["occ"] == 0
     text = report.write_report({"mask_rcnn": "A", "mask_transfer": "B"}, plan.out, [])
-    assert "| B | 100.0 | 100.0 | 100.0 | 100.0 |" in text
-    assert "mean IoU? one seed alone does not say: +50.0 zhang miou_all (100.0 against" in text
+    assert "Mask transfer above Mask R-CNN in mean IoU? one seed alone does not say" in text
 
 
 def test_report_shows_the_order_and_what_is_there(report, tmp_path):
@@ -184,26 +233,39 @@ def test_report_shows_the_order_and_what_is_there(report, tmp_path):
 
 
 def test_main_skips_complete_runs_and_goes_on_after_a_failure(
-    tool, runs, monkeypatch, tmp_path, capsys
+    tool, runs, transfers, monkeypatch, tmp_path, capsys
 ):
     calls = []
+    transfer = transfers.Transfer(tmp_path / "weights.pth", tmp_path / "bank.pth")
 
-    def work(function, plan, head, *seed):
-        calls.append((head, *seed))
-        if head == "bcnet":
+    def options_of(plan, name, seed):
+        if name in transfers.TRANSFERS:
+            return transfer.options(name)
+        return runs.run_options(plan, name, seed)
+
+    def work(function, plan, *arguments):
+        name, seed = arguments[-2:]
+        calls.append((function.__name__, name, seed))
+        if name == "bcnet":
             raise RuntimeError("run_head ended with status -9")
-        write(plan.out, {**run(head, *seed, 30.0), "options": stored(plan, head, *seed)})
-
-    def stored(plan, head, seed):
-        return json.loads(json.dumps(runs.run_options(plan, head, seed)))
+        options = json.loads(json.dumps(options_of(plan, name, seed)))
+        write(plan.out, {**run(name, seed, 30.0), "options": options})
 
     monkeypatch.setattr(tool, "in_process", work)
-    argv = ["--out", str(tmp_path), "--only", "bcnet", "orcnn"]
+    files = [str(transfer.weights), str(transfer.bank)]
+    argv = ["--out", str(tmp_path), "--transfer", *files, "--only", "bcnet", "mask_joint"]
     assert tool.main(argv) == 1
-    assert calls == [("bcnet", 1), ("orcnn", 1)]
+    assert calls == [
+        ("run_head", "bcnet", 1),
+        ("run_head", "mask_joint", 1),
+        ("run_transfer", "mask_transfer", 1),
+        ("run_transfer", "mask_transfer_improved", 1),
+    ]
     assert "bcnet, seed 1: run_head ended with status -9" in capsys.readouterr().err
     calls.clear()
     assert tool.main(argv) == 1
-    assert calls == [("bcnet", 1)]
+    assert calls == [("run_head", "bcnet", 1)]
     assert tool.main([*argv, "--iterations", "7"]) == 2
     assert "got one with others; name another --out" in capsys.readouterr().err
+    assert tool.main(argv[:-1]) == 2
+    assert "expected mask_joint among --only" in capsys.readouterr().err

@@ -32,7 +32,7 @@ from amodal2.evaluation.image_occlusion import OCCLUSION_RULES
 from amodal2.evaluation.image_protocols import ImageOptions, evaluate_images
 from amodal2.evaluation.mask_transfer import measure_masks
 from amodal2.structures import fields
-from amodal2.structures.image_json import AMODAL_SEGM, ImageDataset, read_image_json
+from amodal2.structures.image_json import ImageDataset, read_image_json
 from amodal2.utils.files import atomic_write, write_json
 
 SOURCE = "market_v1_amodal"
@@ -85,6 +85,10 @@ class Plan:
     def result(self, head: str, seed: int) -> Path:
         """Return the file with a run's numbers; it exists once the run is complete."""
         return self.out / "results" / f"{head}_seed{seed}.json"
+
+    def predictions(self, head: str, seed: int) -> Path:
+        """Return the file with the masks of a run: detections, and those in the true boxes."""
+        return self.out / "runs" / f"{head}_seed{seed}" / "predictions.json"
 
 
 def config_name(head: str) -> str:
@@ -177,24 +181,21 @@ def run_head(plan: Plan, head: str, seed: int) -> None:
     torch.set_num_threads(plan.threads)
     prepare_start(plan, head)
     options = run_options(plan, head, seed)
-    cfg = make_config(config_name(head), options, plan.out / "runs" / f"{head}_seed{seed}")
+    cfg = make_config(config_name(head), options, plan.predictions(head, seed).parent)
     model, seconds = train(cfg)
     truth = read_truth(plan)
     records, completions, speed = predict(model.eval(), cfg, truth)
-    write_json(Path(cfg.OUTPUT_DIR) / "predictions.json", records)
-    write_json(
-        plan.result(head, seed),
-        {
-            "head": head,
-            "seed": seed,
-            "options": json.loads(json.dumps(options)),
-            "metrics": measure(truth, records) | score_completions(truth, completions),
-            "parameters": sum(p.numel() for p in model.roi_heads.mask_head.parameters()),
-            "seconds_per_iteration": seconds,
-            "images_per_second": speed,
-        },
-        indent=1,
-    )
+    write_json(plan.predictions(head, seed), {"detected": records, "completed": completions})
+    result = {
+        "head": head,
+        "seed": seed,
+        "options": json.loads(json.dumps(options)),
+        "metrics": measure(truth, records) | score_completions(truth, completions),
+        "parameters": sum(p.numel() for p in model.roi_heads.mask_head.parameters()),
+        "seconds_per_iteration": seconds,
+        "images_per_second": speed,
+    }
+    write_json(plan.result(head, seed), result, indent=1)
 
 
 def read_truth(plan: Plan) -> ImageDataset:
@@ -242,7 +243,7 @@ def predict(
         (given,) = model.inference(batch, [true_boxes(batch[0], own, categories)])
         masks = instances_to_records(given["instances"], image_id)
         completions += [
-            {"gt_id": one["id"], "image_id": image_id, AMODAL_SEGM: mask[AMODAL_SEGM]}
+            {**mask, "gt_id": one["id"], "category_id": one["category_id"]}
             for one, mask in zip(own, masks, strict=True)
         ]
     for record in found:
@@ -318,29 +319,3 @@ def score_completions(
         values = report.percent()["c2f_image"]
         rows[f"boxes/{name}"] = {key: values[key] for key in ("full", "occ") if key in values}
     return rows
-
-
-def measure_file(plan: Plan, name: str, file: Path) -> None:
-    """Score the predictions of another system and write their numbers.
-
-    Args:
-        plan: of the table.
-        name: of the row.
-        file: prediction records; those of other images are left out.
-    """
-    truth = read_truth(plan)
-    kept = {image["id"] for image in truth.images}
-    records = json.loads(file.read_text(encoding="utf-8"))
-    write_json(
-        plan.result(name, 0),
-        {
-            "head": name,
-            "seed": 0,
-            "options": [str(file)],
-            "metrics": measure(truth, [one for one in records if one["image_id"] in kept]),
-            "parameters": None,
-            "seconds_per_iteration": None,
-            "images_per_second": None,
-        },
-        indent=1,
-    )
