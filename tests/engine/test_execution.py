@@ -9,7 +9,7 @@ from torch import nn
 
 import amodal2.modeling  # noqa: F401 registers the models
 from amodal2.engine import execution
-from amodal2.engine.execution import recompute, set_execution
+from amodal2.engine.execution import compile_parts, recompute, set_execution
 from tests.modeling.tiny import make_sample, tiny_config
 
 _SWIN = (
@@ -165,11 +165,16 @@ def test_set_execution_compiled_parts_have_the_same_gradients(monkeypatch) -> No
 
 
 @pytest.mark.slow
-def test_set_execution_compiled_pixel_decoder_gives_the_same_features() -> None:
+def test_compile_parts_default_compiler_takes_the_ops() -> None:
+    """One layer with deformable attention: every further kernel costs seconds of the compiler."""
     if execution.missing_compiler(torch.device("cpu")):
         pytest.skip("no C++ compiler")
-    plain, model = build(), build("MODEL.COMPILE", ("pixel_decoder",))
+    layer = build().sem_seg_head.pixel_decoder.transformer.encoder.layers[0]
+    shapes = [(2, 3), (4, 6), (8, 12)]
+    tokens = torch.randn(2, sum(h * w for h, w in shapes), 32)
+    arguments = (tokens, tokens[:1], torch.rand(tokens.shape[1], 2), shapes)
     with torch.no_grad():
-        features = plain.backbone(torch.rand(2, 3, 64, 96))
-        ours, theirs = (m.sem_seg_head.pixel_decoder(features) for m in (model, plain))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+        expected = layer(*arguments)
+        compile_parts([layer])
+        torch.testing.assert_close(layer(*arguments), expected, atol=1e-4, rtol=1e-3)
+    assert layer._compiled_call_impl is not None
