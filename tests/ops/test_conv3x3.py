@@ -84,9 +84,7 @@ def test_conv3x3_gradients_equal_those_of_the_loop_oracle(shape: str) -> None:
         weights = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view(output.shape)
         return torch.autograd.grad(output, case, weights)
 
-    torch.testing.assert_close(
-        gradients(conv3x3), gradients(loop_oracle), atol=1e-9, rtol=1e-9
-    )
+    torch.testing.assert_close(gradients(conv3x3), gradients(loop_oracle), atol=1e-9, rtol=1e-9)
 
 
 def test_conv3x3_gradcheck() -> None:
