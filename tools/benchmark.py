@@ -9,8 +9,8 @@ the case's bytes and flops over ours. A case whose result is not the peer's make
 calls of the official code of Mask2Former and VITA ("official", see
 tools/benchmarks/call_pattern.py), another config or nothing ("none"), each in a process of its
 own. ``train`` times training steps on made-up samples and gives the peak of the memory; ``memory``
-finds that for a training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4 of
-shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` against the calls of
+finds that for a training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4
+of shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` against the calls of
 the official YouTube-VIS script, ``image_ap`` against pycocotools, hotcoco and, where installed,
 faster-coco-eval, ``tracking`` (HOTA, CLEAR and identity metrics) against TrackEval where that is
 installed. Ours goes from parsed files to the scores with all checks of the predictions; every peer

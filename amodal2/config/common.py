@@ -19,9 +19,9 @@ def add_common_config(cfg: CfgNode) -> None:
 
 
 def _add_dataset_config(cfg: CfgNode) -> None:
-    # Weight of each of DATASETS.TRAIN when a training sample is drawn, whatever its size (VITA mixes
-    # a set of videos with clips made of COCO's images: INPUT.AMODAL.PSEUDO). Empty: every sample of
-    # all sets comes once per pass.
+    # Weight of each of DATASETS.TRAIN when a training sample is drawn, whatever its size; the sets
+    # need the same classes. VITA mixes videos with clips made of COCO's images so, see
+    # INPUT.AMODAL.PSEUDO. Empty: every sample of all sets comes once per pass.
     cfg.DATASETS.DATASET_RATIO = ()
 
 
