@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from amodal2.ops._library import LIBRARY
+from amodal2.ops._library import LIBRARY, refuse_double_backward
 
 _FEWEST_CHANNELS = 32  # of both kinds; with fewer the transforms cost more than they save
 
@@ -53,9 +53,11 @@ def conv3x3(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
         pixels beside its input and output. GPUs, other types, fewer channels and autocast take
         PyTorch's convolution.
     """
+    if torch.is_autocast_enabled(input.device.type):  # types may differ
+        return F.conv2d(input, weight, bias, padding=1)
     _check(input, weight, bias)
     ours = input.device.type == "cpu" and input.dtype in (torch.float32, torch.float64)
-    if not ours or min(weight.shape[:2]) < _FEWEST_CHANNELS or torch.is_autocast_enabled("cpu"):
+    if not ours or min(weight.shape[:2]) < _FEWEST_CHANNELS:
         return F.conv2d(input, weight, bias, padding=1)
     return torch.ops.amodal2.conv3x3(input, weight, bias)
 
@@ -141,14 +143,7 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(grad if need else None for grad, need in zip(grads, needs, strict=True))
 
 
-def _double_backward(ctx: Any, *grads: Tensor) -> None:
-    raise RuntimeError(
-        "conv3x3: expected first-order gradients only, got a double backward; "
-        "call autograd with create_graph=False"
-    )
-
-
 torch.library.register_autograd(
     "amodal2::conv3x3", _backward, setup_context=_setup_context, lib=LIBRARY
 )
-torch.library.register_autograd("amodal2::_conv3x3_backward", _double_backward, lib=LIBRARY)
+refuse_double_backward("conv3x3", "_conv3x3_backward")
