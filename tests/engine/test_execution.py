@@ -132,9 +132,12 @@ def test_set_execution_impossible_parts_raise(changes, recomputed, message) -> N
 def test_set_execution_compiles_the_named_parts(monkeypatch) -> None:
     monkeypatch.setattr(execution, "missing_compiler", lambda device: "")
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append(self))
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self, **options: compiled.append((self, options))
+    )
     model = build("MODEL.COMPILE", ("backbone", "pixel_decoder"))
-    assert compiled == [model.backbone, model.sem_seg_head.pixel_decoder]
+    parts = (model.backbone, model.sem_seg_head.pixel_decoder)
+    assert compiled == [(part, {"dynamic": True}) for part in parts]
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
@@ -151,13 +154,16 @@ def test_set_execution_without_a_compiler_warns(monkeypatch, caplog, kind) -> No
 
 @pytest.mark.slow
 def test_set_execution_compiled_parts_have_the_same_gradients(monkeypatch) -> None:
-    """Traced forward and backward as for any backend, without the time of the C++ compiler."""
+    """Traced forward and backward as for any backend, without the time of the C++ compiler.
+
+    For one size: symbolic ones cost most of a minute, and the test below has them.
+    """
     compile_module = nn.Module.compile
     monkeypatch.setattr(execution, "missing_compiler", lambda device: "")
     monkeypatch.setattr(
         nn.Module,
         "compile",
-        lambda self, **options: compile_module(self, backend="aot_eager", **options),
+        lambda self, **options: compile_module(self, backend="aot_eager", dynamic=False),
     )
     plain, model = build(), build("MODEL.COMPILE", ("backbone", "pixel_decoder"))
     assert model.state_dict().keys() == plain.state_dict().keys()
