@@ -7,10 +7,10 @@ adds, and the share of the roofline, the time that a measured copy and matrix pr
 the case's bytes and flops over ours. A case whose result is not the peer's makes the exit status 1.
 ``inference`` runs A2VIS with the compiled ops and ``--against`` the references ("reference"), the
 calls of the official code of Mask2Former and VITA ("official", see
-tools/benchmarks/call_pattern.py) or another config, each in a process of its own. ``train`` times
-training steps on made-up samples and gives the peak of the memory; ``memory`` finds that for a
-training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4 of
-shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` against the calls of
+tools/benchmarks/call_pattern.py), another config or nothing ("none"), each in a process of its
+own. ``train`` times training steps on made-up samples and gives the peak of the memory; ``memory``
+finds that for a training step of A2VIS without running it. ``eval`` scores the workloads W1 to W4
+of shared/reference/evaluation.md, section 6, with the same table: ``video_ap`` against the calls of
 the official YouTube-VIS script, ``image_ap`` against pycocotools, hotcoco and, where installed,
 faster-coco-eval, ``tracking`` (HOTA, CLEAR and identity metrics) against TrackEval where that is
 installed. Ours goes from parsed files to the scores with all checks of the predictions; every peer
@@ -329,7 +329,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--against",
         default="reference",
         metavar="WAY",
-        help='"reference" (ops without compiled code), "official" (calls) or a config file',
+        help='"reference" (ops without compiled code), "official" (calls), a config file or "none"',
     )
     train = commands.add_parser("train", help="training steps: time and memory")
     train.set_defaults(run=run_train)

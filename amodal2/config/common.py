@@ -9,12 +9,20 @@ def add_common_config(cfg: CfgNode) -> None:
     Args:
         cfg: Detectron2's default configuration; changed in place.
     """
+    _add_dataset_config(cfg)
     _add_execution_config(cfg)
     _add_input_config(cfg)
     _add_test_config(cfg)
     _add_solver_config(cfg)
     _add_timm_config(cfg)
     _add_swin_config(cfg)
+
+
+def _add_dataset_config(cfg: CfgNode) -> None:
+    # Weight of each of DATASETS.TRAIN when a training sample is drawn, whatever its size; the sets
+    # need the same classes. VITA mixes videos with clips made of COCO's images so, see
+    # INPUT.AMODAL.PSEUDO. Empty: every sample of all sets comes once per pass.
+    cfg.DATASETS.DATASET_RATIO = ()
 
 
 def _add_execution_config(cfg: CfgNode) -> None:

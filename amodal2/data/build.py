@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import itertools
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetFromList
+from detectron2.data import DatasetCatalog, DatasetFromList, MetadataCatalog
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from amodal2.data.mappers.base import Mapper, build_mapper, expand_dicts
-from amodal2.data.samplers import PositionBatchSampler, TrainingStream
+from amodal2.data.samplers import MixedStream, PositionBatchSampler, TrainingStream
 
 
 class MappedStream(Dataset):
     """The mapped training samples, addressed by their position in the endless stream."""
 
-    def __init__(self, items: Any, mapper: Mapper, seed: int) -> None:
+    def __init__(self, items: Any, mapper: Mapper, stream: TrainingStream | MixedStream) -> None:
         """Store the parts.
 
         Args:
             items: sequence of dataset dicts.
             mapper: called as ``mapper(dataset_dict, sample_seed)``.
-            seed: of the stream, non-negative.
+            stream: which of the items, and which seed, a position has.
         """
         self.items = items
         self.mapper = mapper
-        self.stream = TrainingStream(len(items), seed)
+        self.stream = stream
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         """Return the sample at a position; the same one in every process."""
@@ -69,25 +70,54 @@ def load_training_dicts(cfg: CfgNode) -> list[dict[str, Any]]:
     Raises:
         ValueError: if nothing is left.
     """
+    return list(itertools.chain.from_iterable(_load_training_sets(cfg)))
+
+
+def _load_training_sets(cfg: CfgNode) -> list[list[dict[str, Any]]]:
+    """Load the dicts of each of ``DATASETS.TRAIN``; see :func:`load_training_dicts`."""
     names = list(cfg.DATASETS.TRAIN)
-    dicts = list(itertools.chain.from_iterable(DatasetCatalog.get(name) for name in names))
-    total = len(dicts)
-    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
-        dicts = [item for item in dicts if item.get("annotations")]
-    samples = expand_dicts(cfg, dicts)
-    if not samples:
+    sets, used, total = [], 0, 0
+    for name in names:
+        dicts = DatasetCatalog.get(name)
+        total += len(dicts)
+        if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+            dicts = [item for item in dicts if item.get("annotations")]
+        used += len(dicts)
+        sets.append(expand_dicts(cfg, dicts))
+    if not any(sets):
         raise ValueError(
             f"load_training_dicts: expected annotated videos or images in DATASETS.TRAIN, got none "
             f"in {names} that {cfg.INPUT.AMODAL.MAPPER} can take ({total} in all)"
         )
     logging.getLogger(__name__).info(
         "Training on %d samples of %d of the %d videos or images of %s",
-        len(samples),
-        len(dicts),
+        sum(map(len, sets)),
+        used,
         total,
         names,
     )
-    return samples
+    return sets
+
+
+def _make_stream(cfg: CfgNode, sizes: Sequence[int]) -> TrainingStream | MixedStream:
+    """Order the samples of the training sets as ``DATASETS.DATASET_RATIO`` says."""
+    if not cfg.DATASETS.DATASET_RATIO:
+        return TrainingStream(sum(sizes), cfg.SEED)
+    names = list(cfg.DATASETS.TRAIN)
+    classes = [MetadataCatalog.get(name).get("thing_classes") for name in names]
+    for name, size, own in zip(names, sizes, classes, strict=True):
+        if not size:
+            raise ValueError(
+                f"build_train_loader: expected samples in each of DATASETS.TRAIN that "
+                f"DATASETS.DATASET_RATIO mixes, got none in {name}"
+            )
+        if own != classes[0]:
+            raise ValueError(
+                f"build_train_loader: expected the classes of {names[0]} in all of DATASETS.TRAIN "
+                f"that DATASETS.DATASET_RATIO mixes, got others in {name}; write both annotation "
+                "files with one list of categories"
+            )
+    return MixedStream(sizes, cfg.DATASETS.DATASET_RATIO, cfg.SEED)
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
@@ -100,9 +130,14 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
     Returns:
         DataLoader: yields lists of ``SOLVER.IMS_PER_BATCH / processes`` samples, which do not
         depend on ``DATALOADER.NUM_WORKERS``.
+
+    Raises:
+        ValueError: if a dataset has no samples or other classes, or the weights do not fit, where
+            ``DATASETS.DATASET_RATIO`` mixes datasets.
     """
     workers = cfg.DATALOADER.NUM_WORKERS
-    dicts = load_training_dicts(cfg)
+    sets = _load_training_sets(cfg)
+    dicts = list(itertools.chain.from_iterable(sets))
     # Workers read pickled bytes: reference counts of shared Python objects would copy the pages.
     items = DatasetFromList(dicts, copy=False, serialize=True) if workers > 0 else dicts
     batches = PositionBatchSampler(
@@ -112,7 +147,9 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> DataLoader:
         world_size=comm.get_world_size(),
     )
     return DataLoader(
-        MappedStream(items, build_mapper(cfg, is_train=True), cfg.SEED),
+        MappedStream(
+            items, build_mapper(cfg, is_train=True), _make_stream(cfg, [len(x) for x in sets])
+        ),
         batch_sampler=batches,
         num_workers=workers,
         collate_fn=collate_list,

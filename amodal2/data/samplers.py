@@ -8,12 +8,14 @@ the stream at ``iteration * batch size``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
-_ORDER, _SAMPLE = 0, 1  # independent random streams of one seed
+_ORDER, _SAMPLE, _MIX = 0, 1, 2  # independent random streams of one seed
 
 
 class TrainingStream:
@@ -53,6 +55,45 @@ class TrainingStream:
         """Return the 63-bit seed of all random choices of the sample at a position."""
         state = np.random.SeedSequence([self.seed, _SAMPLE, position]).generate_state(1, np.uint64)
         return int(state[0] >> np.uint64(1))
+
+
+class MixedStream:
+    """Several datasets, drawn by weight at every position; indices count through all of them.
+
+    Each dataset is in an order of its own, which goes on at the positions of the others: among as
+    many positions as it has entries, from a multiple of that on, no entry comes twice.
+    """
+
+    def __init__(self, sizes: Sequence[int], weights: Sequence[float], seed: int) -> None:
+        """Store the parameters.
+
+        Args:
+            sizes: entries of each dataset, at least 1.
+            weights: of each dataset, at least 0 and not all 0; they need not sum to 1.
+            seed: non-negative.
+
+        Raises:
+            ValueError: if a number is out of range, or there is not a weight for each dataset.
+        """
+        if len(weights) != len(sizes) or min(weights) < 0 or not 0 < sum(weights) < math.inf:
+            raise ValueError(
+                f"MixedStream: expected {len(sizes)} weights of at least 0, not all 0, got "
+                f"{list(weights)}; set DATASETS.DATASET_RATIO"
+            )
+        self.seed = seed
+        self._streams = [TrainingStream(size, seed) for size in sizes]
+        self._starts = [0, *itertools.accumulate(sizes)]
+        self._bounds = np.cumsum(weights) / sum(weights)
+
+    def index(self, position: int) -> int:
+        """Return the index in all datasets together at a position of the stream."""
+        draw = np.random.default_rng([self.seed, _MIX, position]).random()
+        chosen = int(np.searchsorted(self._bounds, draw, side="right"))
+        return self._starts[chosen] + self._streams[chosen].index(position)
+
+    def sample_seed(self, position: int) -> int:
+        """Return the 63-bit seed of all random choices of the sample at a position."""
+        return self._streams[0].sample_seed(position)
 
 
 class PositionBatchSampler(Sampler[list[int]]):

@@ -162,7 +162,7 @@ def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
         Callable: iteration to factor.
 
     Raises:
-        ValueError: for an unknown schedule or warm-up.
+        ValueError: for an unknown schedule or warm-up, or one along a cosine without iterations.
     """
     solver = cfg.SOLVER
     warmup, max_iter = int(solver.WARMUP_ITERS), int(solver.MAX_ITER)
@@ -179,6 +179,11 @@ def lr_multiplier(cfg: CfgNode) -> Callable[[int], float]:
             return gamma ** bisect_right(steps, iteration)
 
     elif solver.LR_SCHEDULER_NAME == "WarmupCosineLR":
+        if max_iter < 1:
+            raise ValueError(
+                "lr_multiplier: expected SOLVER.MAX_ITER of at least 1 with WarmupCosineLR, got "
+                f"{max_iter}; LR_SCHEDULER_NAME WarmupMultiStepLR takes 0"
+            )
         end = float(solver.BASE_LR_END) / float(solver.BASE_LR)
 
         def schedule(iteration: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from amodal2.ops._library import C_REASON, HAS_C, OpPath, op_path
 from amodal2.ops._rle_text import join_texts, pack_texts, text_tensors
+from amodal2.ops.conv3x3 import conv3x3
 from amodal2.ops.mask_rle import mask_rle, mask_rle_decode
 from amodal2.ops.mask_rle_measure import mask_rle_areas, mask_rle_intersections
 from amodal2.ops.mask_warp import mask_warp
@@ -14,6 +15,7 @@ __all__ = [
     "C_REASON",
     "HAS_C",
     "OpPath",
+    "conv3x3",
     "join_texts",
     "mask_rle",
     "mask_rle_areas",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _OPS = (
+    "conv3x3",
     "mask_rle",
     "mask_rle_areas",
     "mask_rle_decode",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -53,6 +53,24 @@ def _load_extension() -> tuple[bool, str]:
 
 
 HAS_C, C_REASON = _load_extension()
+
+
+def refuse_double_backward(name: str, *gradients: str) -> None:
+    """Let a backward pass through the gradients of an op raise RuntimeError.
+
+    Args:
+        name (str): the op's, for the message.
+        gradients (str): the ops that compute its gradients, without the namespace.
+    """
+
+    def refuse(ctx: Any, *grads: torch.Tensor) -> None:
+        raise RuntimeError(
+            f"{name}: expected first-order gradients only, got a double backward; "
+            "call autograd with create_graph=False"
+        )
+
+    for gradient in gradients:
+        torch.library.register_autograd(f"amodal2::{gradient}", refuse, lib=LIBRARY)
 
 
 def op_path(name: str) -> OpPath:

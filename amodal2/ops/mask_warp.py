@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amodal2.ops._library import LIBRARY
+from amodal2.ops._library import LIBRARY, refuse_double_backward
 from amodal2.ops._mask_warp_checks import accumulate_dtype, check_tensors
 from amodal2.ops._mask_warp_reference import (
     splat_backward_reference,
@@ -251,18 +251,10 @@ def _needed(grads: Sequence[Tensor], needs: Sequence[bool]) -> list[Tensor | Non
     return [grad if need else None for grad, need in zip(grads, needs, strict=True)]
 
 
-def _double_backward(ctx: Any, *grads: Tensor) -> None:
-    raise RuntimeError(
-        "mask_warp: expected first-order gradients only, got a double backward; "
-        "call autograd with create_graph=False"
-    )
-
-
 torch.library.register_autograd(
     "amodal2::mask_warp", _warp_backward, setup_context=_warp_setup, lib=LIBRARY
 )
 torch.library.register_autograd(
     "amodal2::mask_splat", _splat_backward, setup_context=_splat_setup, lib=LIBRARY
 )
-torch.library.register_autograd("amodal2::_mask_warp_backward", _double_backward, lib=LIBRARY)
-torch.library.register_autograd("amodal2::_mask_splat_backward", _double_backward, lib=LIBRARY)
+refuse_double_backward("mask_warp", "_mask_warp_backward", "_mask_splat_backward")

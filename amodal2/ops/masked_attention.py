@@ -35,7 +35,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amodal2.ops._library import LIBRARY
+from amodal2.ops._library import LIBRARY, refuse_double_backward
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -237,16 +237,7 @@ def _backward(
     return grads[0], grads[1], grads[2], None, None
 
 
-def _double_backward(ctx: Any, *grads: Tensor) -> None:
-    raise RuntimeError(
-        "masked_attention: expected first-order gradients only, got a double backward; "
-        "call autograd with create_graph=False"
-    )
-
-
 torch.library.register_autograd(
     "amodal2::masked_attention", _backward, setup_context=_setup_context, lib=LIBRARY
 )
-torch.library.register_autograd(
-    "amodal2::_masked_attention_backward", _double_backward, lib=LIBRARY
-)
+refuse_double_backward("masked_attention", "_masked_attention_backward")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from amodal2.ops._library import LIBRARY
+from amodal2.ops._library import LIBRARY, refuse_double_backward
 
 _VALUE_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -244,14 +244,7 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor, None, Tensor, Tens
     return grads[0], None, grads[1], grads[2]
 
 
-def _double_backward(ctx: Any, *grads: Tensor) -> None:
-    raise RuntimeError(
-        "ms_deform_attn: expected first-order gradients only, got a double backward; "
-        "call autograd with create_graph=False"
-    )
-
-
 torch.library.register_autograd(
     "amodal2::ms_deform_attn", _backward, setup_context=_setup_context, lib=LIBRARY
 )
-torch.library.register_autograd("amodal2::_ms_deform_attn_backward", _double_backward, lib=LIBRARY)
+refuse_double_backward("ms_deform_attn", "_ms_deform_attn_backward")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -31,9 +30,10 @@ from amodal2.structures.tube_track import (
     frame_objects,
     score_table,
 )
+from amodal2.utils.closing import Closing
 
 
-class TubeSpool:
+class TubeSpool(Closing):
     """Takes clips one after the other and gives back the masks of the slots that matter.
 
     How logits become masks is said in ``clip_masker.py``; which frames of a slot are one track, in
@@ -291,19 +291,6 @@ class TubeSpool:
     def close(self) -> None:
         """Delete the temporary file; the spool must not be used afterwards."""
         self._file.close()
-
-    def __enter__(self) -> TubeSpool:
-        """Return the spool itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the spool."""
-        self.close()
 
     def _check(self, clip: ClipOutput) -> None:
         if clip.num_slots != self.num_slots:

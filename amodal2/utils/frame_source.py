@@ -5,19 +5,20 @@ Letters: T frames, H W image.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from types import TracebackType
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from amodal2.utils.closing import Closing
+
 Frame: TypeAlias = NDArray[np.uint8]  # [H, W, 3] RGB
 
 
-class FrameSource(ABC):
+class FrameSource(Closing):
     """The frames of one video, to be read in order or by index.
 
     Iterating starts at the first frame each time. Use it as a context manager, or call
@@ -64,16 +65,3 @@ class FrameSource(ABC):
     @abstractmethod
     def close(self) -> None:
         """Release open files; the source must not be read afterwards."""
-
-    def __enter__(self) -> FrameSource:
-        """Return the source itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the source."""
-        self.close()

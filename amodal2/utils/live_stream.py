@@ -10,12 +10,12 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
-from types import TracebackType
 from urllib.parse import urlsplit
 
 import av
 import numpy as np
 
+from amodal2.utils.closing import Closing
 from amodal2.utils.errors import VideoError
 from amodal2.utils.frame_source import Frame
 from amodal2.utils.logging import get_logger
@@ -31,7 +31,7 @@ _TIMEOUT = 30.0  # seconds without any data after which a stream has ended
 logger = get_logger(__name__)
 
 
-class LiveStream:
+class LiveStream(Closing):
     """A camera or stream; use it as a context manager or :meth:`close` it.
 
     Frames have the size of the first one: others, after a camera changed its mode, are resampled to
@@ -105,19 +105,6 @@ class LiveStream:
             self._waiting.clear()
             self._changed.notify_all()
         self._thread.join(timeout=2.0)
-
-    def __enter__(self) -> LiveStream:
-        """Return the stream itself."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the stream."""
-        self.close()
 
     def _read(self) -> None:
         """Decode frames until the stream ends or is closed; runs in the thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from bisect import bisect_left, bisect_right
@@ -251,6 +252,9 @@ def decode_frames(container: av.container.InputContainer, name: str) -> Iterator
             yield from packet.decode()
         except av.error.FFmpegError:
             failures += 1
+    # Where reading was cut short, the decoder still holds frames that waited for later ones.
+    with contextlib.suppress(av.error.FFmpegError):
+        yield from _stream(container).decode(None)
     if failures:
         warn_once(logger, f"{name}: {failures} damaged packet(s) could not be decoded")
 

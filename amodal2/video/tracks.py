@@ -6,7 +6,6 @@ import json
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Protocol, TextIO
 
 from amodal2.structures.frame_object import FrameObject
@@ -14,6 +13,7 @@ from amodal2.structures.rle import RLE, rle_box
 from amodal2.structures.slot_lives import Kind
 from amodal2.structures.track import Track, VideoPrediction
 from amodal2.structures.tube_track import TubeTrack
+from amodal2.utils.closing import Closing
 from amodal2.utils.files import atomic_write
 
 _KEYS: tuple[tuple[Kind, str, str], ...] = (
@@ -43,7 +43,7 @@ class TubeStore(Protocol):
         """Give the masks up."""
 
 
-class Tracks(Sequence[TubeTrack]):
+class Tracks(Sequence[TubeTrack], Closing):
     """Chosen tracks, in the order of falling scores; use as a context manager or close.
 
     Attributes:
@@ -158,19 +158,6 @@ class Tracks(Sequence[TubeTrack]):
     def close(self) -> None:
         """Delete the temporary file; the masks are gone."""
         self._spool.close()
-
-    def __enter__(self) -> Tracks:
-        """Return the tracks themselves."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close the tracks."""
-        self.close()
 
     def _write_track(self, file: TextIO, track: TubeTrack) -> None:
         head = {

@@ -7,7 +7,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
 from torch.utils.data import DataLoader
 
@@ -59,6 +59,61 @@ def test_build_train_loader_spawned_worker_gives_the_same_samples(cfg):
     )
     cfg.DATALOADER.NUM_WORKERS = 0
     assert signature(islice(spawned, 2)) == signature(islice(build_train_loader(cfg), 2))
+
+
+@pytest.fixture
+def mixed_cfg(cfg, tmp_path):
+    """Two thirds of the samples from single pictures, the rest from the toy's four videos."""
+    pictures = []
+    for number in (101, 102):
+        file = tmp_path / f"{number}.png"
+        Image.fromarray(np.full((12, 16, 3), number, np.uint8)).save(file)
+        mask = np.zeros((12, 16), dtype=bool)
+        mask[3:7, 4:9] = True
+        track = {"id": number, "category_id": 0, "iscrowd": 0, "segmentations": [encode_mask(mask)]}
+        size = {"height": 12, "width": 16, "length": 1}
+        pictures.append(
+            {"video_id": number, "file_names": [str(file)], **size, "annotations": [track]}
+        )
+    DatasetCatalog.register("toy_pictures", lambda: pictures)
+    cfg.DATASETS.TRAIN = ("toy_v1_amodal_train", "toy_pictures")
+    cfg.DATASETS.DATASET_RATIO = (1.0, 2.0)
+    cfg.INPUT.AMODAL.PSEUDO.ENABLED = True
+    yield cfg
+    DatasetCatalog.remove("toy_pictures")
+    MetadataCatalog.pop("toy_pictures", None)
+
+
+def test_build_train_loader_mixes_videos_and_clips_of_pictures_by_ratio(mixed_cfg):
+    batches = list(islice(build_train_loader(mixed_cfg), 60))
+    samples = [sample for batch in batches for sample in batch]
+    pictures = [sample for sample in samples if sample["video_id"] > 100]
+    assert abs(len(pictures) / 120 - 2 / 3) < 3 * (2 / 9 / 120) ** 0.5
+    assert len({sample["video_id"] for sample in samples}) == 6
+    assert {len(sample["frames"]) for sample in samples} == {3}
+    moved = [len({frame.float().mean().item() for frame in s["frames"]}) > 1 for s in pictures]
+    assert all(moved)
+    assert signature(islice(build_train_loader(mixed_cfg, 58), 2)) == signature(batches[58:])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("empty", "expected samples in each of DATASETS.TRAIN.*got none in toy_pictures"),
+        ("classes", "expected the classes of toy_v1_amodal_train.*got others in toy_pictures"),
+        ("weights", "expected 2 weights of at least 0"),
+    ],
+)
+def test_build_train_loader_mixture_that_does_not_fit_raises(mixed_cfg, change, message):
+    if change == "empty":
+        DatasetCatalog.remove("toy_pictures")
+        DatasetCatalog.register("toy_pictures", list)
+    elif change == "classes":
+        MetadataCatalog.get("toy_pictures").thing_classes = ["cat"]
+    else:
+        mixed_cfg.DATASETS.DATASET_RATIO = (1.0,)
+    with pytest.raises(ValueError, match=message):
+        build_train_loader(mixed_cfg)
 
 
 def test_build_train_loader_dataset_can_be_pickled(cfg):

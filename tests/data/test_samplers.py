@@ -5,7 +5,12 @@ from itertools import chain, islice
 import numpy as np
 import pytest
 
-from amodal2.data.samplers import PositionBatchSampler, TrainingStream, sample_frame_indices
+from amodal2.data.samplers import (
+    MixedStream,
+    PositionBatchSampler,
+    TrainingStream,
+    sample_frame_indices,
+)
 
 
 def test_training_stream_every_epoch_is_a_new_permutation():
@@ -35,6 +40,41 @@ def test_training_stream_seed_changes_order_and_sample_seeds():
 def test_training_stream_wrong_arguments_raise(items, seed):
     with pytest.raises(ValueError, match="TrainingStream: expected"):
         TrainingStream(items, seed)
+
+
+@pytest.mark.parametrize("weights", [(1, 3), (0.2, 0.6)])
+def test_mixed_stream_draws_by_weight_whatever_the_sizes(weights):
+    stream = MixedStream([50, 4], weights, seed=1)
+    drawn = np.array([stream.index(p) for p in range(4000)])
+    share = np.mean(drawn >= 50)
+    assert abs(share - 0.75) < 3 * (0.75 * 0.25 / 4000) ** 0.5
+    assert sorted(set(drawn)) == list(range(54))
+    counts = np.bincount(drawn)
+    assert counts[:50].std() < 3 * counts[:50].mean() ** 0.5
+
+
+def test_mixed_stream_position_alone_decides():
+    streams = [MixedStream([7, 3], (1, 1), seed=3) for _ in range(2)]
+    positions = [0, 5, 13, 14, 100]
+    expected = [(streams[0].index(p), streams[0].sample_seed(p)) for p in positions]
+    assert [(streams[1].index(p), streams[1].sample_seed(p)) for p in positions[::-1]] == (
+        expected[::-1]
+    )
+    other = MixedStream([7, 3], (1, 1), seed=4)
+    assert [other.index(p) for p in range(50)] != [streams[0].index(p) for p in range(50)]
+
+
+def test_mixed_stream_has_no_entry_twice_in_a_pass():
+    stream = MixedStream([8, 8], (1, 1), seed=0)
+    for start in range(0, 80, 8):
+        drawn = [stream.index(p) for p in range(start, start + 8)]
+        assert len(set(drawn)) == 8
+
+
+@pytest.mark.parametrize("weights", [(1,), (1, -1), (0, 0), (1, 2, 3)])
+def test_mixed_stream_wrong_weights_raise(weights):
+    with pytest.raises(ValueError, match=r"expected 2 weights of at least 0.*DATASET_RATIO"):
+        MixedStream([2, 2], weights, seed=0)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 4])

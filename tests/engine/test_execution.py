@@ -9,7 +9,7 @@ from torch import nn
 
 import amodal2.modeling  # noqa: F401 registers the models
 from amodal2.engine import execution
-from amodal2.engine.execution import recompute, set_execution
+from amodal2.engine.execution import compile_parts, recompute, set_execution
 from tests.modeling.tiny import make_sample, tiny_config
 
 _SWIN = (
@@ -132,9 +132,12 @@ def test_set_execution_impossible_parts_raise(changes, recomputed, message) -> N
 def test_set_execution_compiles_the_named_parts(monkeypatch) -> None:
     monkeypatch.setattr(execution, "missing_compiler", lambda device: "")
     compiled = []
-    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: compiled.append(self))
+    monkeypatch.setattr(
+        nn.Module, "compile", lambda self, **options: compiled.append((self, options))
+    )
     model = build("MODEL.COMPILE", ("backbone", "pixel_decoder"))
-    assert compiled == [model.backbone, model.sem_seg_head.pixel_decoder]
+    parts = (model.backbone, model.sem_seg_head.pixel_decoder)
+    assert compiled == [(part, {"dynamic": True}) for part in parts]
 
 
 @pytest.mark.parametrize("kind", ["cpu", "cuda"])
@@ -151,13 +154,16 @@ def test_set_execution_without_a_compiler_warns(monkeypatch, caplog, kind) -> No
 
 @pytest.mark.slow
 def test_set_execution_compiled_parts_have_the_same_gradients(monkeypatch) -> None:
-    """Traced forward and backward as for any backend, without the time of the C++ compiler."""
+    """Traced forward and backward as for any backend, without the time of the C++ compiler.
+
+    For one size: symbolic ones cost most of a minute, and the test below has them.
+    """
     compile_module = nn.Module.compile
     monkeypatch.setattr(execution, "missing_compiler", lambda device: "")
     monkeypatch.setattr(
         nn.Module,
         "compile",
-        lambda self, **options: compile_module(self, backend="aot_eager", **options),
+        lambda self, **options: compile_module(self, backend="aot_eager", dynamic=False),
     )
     plain, model = build(), build("MODEL.COMPILE", ("backbone", "pixel_decoder"))
     assert model.state_dict().keys() == plain.state_dict().keys()
@@ -165,11 +171,16 @@ def test_set_execution_compiled_parts_have_the_same_gradients(monkeypatch) -> No
 
 
 @pytest.mark.slow
-def test_set_execution_compiled_pixel_decoder_gives_the_same_features() -> None:
+def test_compile_parts_default_compiler_takes_the_ops() -> None:
+    """One layer with deformable attention: every further kernel costs seconds of the compiler."""
     if execution.missing_compiler(torch.device("cpu")):
         pytest.skip("no C++ compiler")
-    plain, model = build(), build("MODEL.COMPILE", ("pixel_decoder",))
+    layer = build().sem_seg_head.pixel_decoder.transformer.encoder.layers[0]
+    shapes = [(2, 3), (4, 6), (8, 12)]
+    tokens = torch.randn(2, sum(h * w for h, w in shapes), 32)
+    arguments = (tokens, tokens[:1], torch.rand(tokens.shape[1], 2), shapes)
     with torch.no_grad():
-        features = plain.backbone(torch.rand(2, 3, 64, 96))
-        ours, theirs = (m.sem_seg_head.pixel_decoder(features) for m in (model, plain))
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+        expected = layer(*arguments)
+        compile_parts([layer])
+        torch.testing.assert_close(layer(*arguments), expected, atol=1e-4, rtol=1e-3)
+    assert layer._compiled_call_impl is not None

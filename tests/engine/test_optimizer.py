@@ -141,6 +141,12 @@ def test_lr_multiplier_cosine_ends_at_base_lr_end(cfg):
     assert factor(100) == pytest.approx(0.25)
 
 
+def test_lr_multiplier_cosine_without_iterations_raises(cfg):
+    cfg.SOLVER.LR_SCHEDULER_NAME, cfg.SOLVER.MAX_ITER = "WarmupCosineLR", 0
+    with pytest.raises(ValueError, match=r"expected SOLVER.MAX_ITER of at least 1 .*, got 0"):
+        lr_multiplier(cfg)
+
+
 def test_lr_multiplier_linear_goes_up_and_down_to_zero(cfg):
     cfg.SOLVER.LR_SCHEDULER_NAME = "WarmupLinearLR"
     cfg.SOLVER.MAX_ITER, cfg.SOLVER.WARMUP_ITERS, cfg.SOLVER.WARMUP_FACTOR = 120, 20, 0.0

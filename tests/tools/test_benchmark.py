@@ -222,6 +222,23 @@ def test_benchmark_inference_compares_both_paths(tool, tmp_path, capsys):
     assert "bound of Amdahl" in printed
 
 
+def test_benchmark_inference_against_none_runs_one_process(tool, monkeypatch, capsys):
+    started = []
+
+    def measure_path(path, args, logits):
+        started.append(path)
+        torch.save(torch.zeros(1), logits)
+        seconds = {"ops_s": {}, "calls_s": {}, "modules_s": {"backbone": 1.0}}
+        return {"seconds_per_frame": 0.5, "peak_mb": 100.0, "timed_s": 1.0, **seconds}
+
+    monkeypatch.setattr(tool.load_module("inference"), "measure_path", measure_path)
+    assert tool.main(["inference", "--against", "none", "--size", "32x64", "--frames", "2"]) == 0
+    assert started == ["compiled"]
+    printed = capsys.readouterr().out
+    assert "2.000 frames/s" in printed
+    assert [line.split()[-1] for line in printed.splitlines() if "backbone" in line] == ["0.500"]
+
+
 @pytest.mark.parametrize("text", ["480", "480x", "0x5", "axb"])
 def test_benchmark_inference_wrong_size_is_refused(tool, text, capsys):
     with pytest.raises(SystemExit):

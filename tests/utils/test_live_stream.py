@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 
 import av
 import numpy as np
@@ -13,6 +12,7 @@ from amodal2.utils import live_stream
 from amodal2.utils.errors import VideoError
 from amodal2.utils.live_stream import LiveStream, public_name, scheme_of
 from amodal2.utils.video_file import VideoFile
+from tests.utils.sample_streams import serving
 from tests.utils.sample_videos import close_to, make_video, make_video_of_two_sizes
 
 
@@ -53,21 +53,30 @@ def test_live_stream_frames_that_change_size_are_resampled_to_the_first(tmp_path
     assert shapes == 10 * [(48, 64, 3)]
 
 
-def test_live_stream_over_tcp_arrives_whole(tmp_path):
+@pytest.mark.parametrize("scheme", ["tcp", "http"])
+def test_live_stream_over_a_socket_arrives_whole(tmp_path, scheme):
+    """Without a length: the stream is over when the other side hangs up."""
     frames = make_video(tmp_path / "a.ts", 30)
-    with socket.create_server(("127.0.0.1", 0)) as server:
 
-        def send() -> None:
-            connection, _ = server.accept()
-            with connection:
-                connection.sendall((tmp_path / "a.ts").read_bytes())
+    def send(connection: socket.socket) -> None:
+        if scheme == "http":
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: video/mp2t\r\n\r\n")
+        connection.sendall((tmp_path / "a.ts").read_bytes())
 
-        sender = threading.Thread(target=send, daemon=True)
-        sender.start()
-        with LiveStream(f"tcp://127.0.0.1:{server.getsockname()[1]}") as stream:
-            read = [frame for frame, _ in stream]
-        sender.join(10)
+    with serving(send) as port, LiveStream(f"{scheme}://127.0.0.1:{port}/a.ts") as stream:
+        read = [frame for frame, _ in stream]
     assert all(close_to(a, b) for a, b in zip(read, frames, strict=True))
+
+
+def test_live_stream_cut_within_a_frame_ends_with_what_came(tmp_path):
+    frames = make_video(tmp_path / "a.ts", 30)
+    sent = (tmp_path / "a.ts").read_bytes()
+    with serving(lambda connection: connection.sendall(sent[: len(sent) // 2 + 77])) as port:
+        with LiveStream(f"tcp://127.0.0.1:{port}") as stream:
+            read = [frame for frame, _ in stream]
+    assert 8 <= len(read) < 30
+    assert all(close_to(a, b) for a, b in zip(read[:8], frames, strict=False))
 
 
 @pytest.mark.parametrize(

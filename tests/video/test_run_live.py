@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from amodal2.utils.video_file import VideoFile
 from amodal2.video.predictor import Predictor
 from amodal2.video.run_live import LIVE_SAVEABLE, process_stream
 from amodal2.video.streaming import PredictorSettings
+from tests.utils.sample_streams import serving
 from tests.utils.sample_videos import close_to, make_video
 from tests.video.colour_model import CATEGORY_NAMES, ColourModel
 from tests.video.test_run import Counter
@@ -62,6 +64,40 @@ def test_process_stream_lines_are_what_a_recording_gives(stream, tmp_path):
             assert entry["segmentation"] == item.visible
             assert entry["amodal_segmentation"] == item.amodal
             assert entry["score"] == pytest.approx(item.score)
+
+
+def test_process_stream_over_tcp_tracks_before_the_end_is_sent(tmp_path):
+    """FFmpeg looks at five seconds before it hands out a frame: ten frames here."""
+    make_video(tmp_path / "a.ts", 40, rate=2)
+    sent, tracked = (tmp_path / "a.ts").read_bytes(), threading.Event()
+    half = len(sent) // 2
+
+    class Progress(Counter):
+        def update(self) -> None:
+            super().update()
+            if self.passes[-1][2] > 3:
+                tracked.set()
+
+    seen_early = []
+
+    def send(connection) -> None:
+        connection.sendall(sent[:half])
+        seen_early.append(tracked.wait(60))
+        connection.sendall(sent[half:])
+
+    with serving(send) as port, LiveStream(f"tcp://127.0.0.1:{port}") as stream:
+        count = process_stream(
+            stream,
+            ColourModel(),
+            SETTINGS,
+            tmp_path,
+            CATEGORY_NAMES,
+            save=["json"],
+            progress=Progress(),
+        )
+    assert seen_early == [True]
+    assert count == 40
+    assert [line["frame"] for line in lines_of(tmp_path)[1:]] == list(range(40))
 
 
 class Interrupted:

@@ -4,9 +4,10 @@
 |---|---|
 | ``MultiheadAttention`` | ``nn.MultiheadAttention`` (``F.multi_head_attention_forward``) with sequence first and need_weights, its bool mask repeated for every head, rows without an allowed key opened by ``torch.where`` |
 | ``MSDeformAttn`` | ``ms_deform_attn_core_pytorch``: ``F.grid_sample`` of each level of every frame and head, the samples stacked, weighted and summed |
+| ``Conv3x3`` | ``F.conv2d`` |
 | masks of the mask decoder | at every layer class logits and masks at stride 4, ``F.interpolate`` of the logits, sigmoid, threshold |
 
-Everything else is ours: the backbone, convolutions, feed-forward layers, heads, GenVIS's memory
+Everything else is ours: the backbone, other convolutions, feed-forward layers, heads, GenVIS's memory
 (where the official product of all slots with all slots is left out) and A2VIS, whose authors have
 published no code.
 """  # noqa: E501 a table
@@ -20,9 +21,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from detectron2.layers import Conv2d
 from torch import Tensor, nn
 
-from amodal2.layers import MultiheadAttention, sine_position_2d
+from amodal2.layers import Conv3x3, MultiheadAttention, sine_position_2d
 from amodal2.modeling.mask_classification.pixel_decoder import MSDeformAttn
 from amodal2.modeling.mask_classification.transformer_decoder import (
     DecoderOutput,
@@ -89,6 +91,14 @@ class OfficialDeformAttn(MSDeformAttn):
         return self.output_proj(read.view(batch, channels, length).transpose(1, 2).contiguous())
 
 
+class OfficialConv(Conv3x3):
+    """The stock convolution."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve; see :class:`Conv3x3`."""
+        return Conv2d.forward(self, x)
+
+
 class OfficialDecoder(MultiScaleMaskedTransformerDecoder):
     """The mask decoder with full predictions after every layer."""
 
@@ -132,6 +142,7 @@ class OfficialDecoder(MultiScaleMaskedTransformerDecoder):
 PAIRS: tuple[tuple[type[nn.Module], type[nn.Module]], ...] = (
     (MultiheadAttention, OfficialAttention),
     (MSDeformAttn, OfficialDeformAttn),
+    (Conv3x3, OfficialConv),
     (MultiScaleMaskedTransformerDecoder, OfficialDecoder),
 )
 """Our modules and those with the official calls."""
@@ -139,6 +150,7 @@ PAIRS: tuple[tuple[type[nn.Module], type[nn.Module]], ...] = (
 TIMED: tuple[tuple[type[nn.Module], str, tuple[str, ...]], ...] = (
     (MultiheadAttention, "attention", ("forward",)),
     (MSDeformAttn, "deformable attention", ("forward",)),
+    (Conv3x3, "convolutions", ("forward",)),
     (OfficialDecoder, "masks of the decoder", ("attention_mask", "predict")),
     (MultiScaleMaskedTransformerDecoder, "masks of the decoder", ("_attention_mask", "predict")),
 )

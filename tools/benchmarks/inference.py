@@ -25,6 +25,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 AGAINST = ("reference", "official")
 """Ways to run the same model: ops without compiled code, the calls of the official code."""
+ALONE = "none"
+"""Nothing is run beside the model."""
 
 
 class OpTimer(TorchDispatchMode):
@@ -169,18 +171,20 @@ def measure_path(path: str, args: argparse.Namespace, logits: Path) -> dict[str,
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
-    """Run both processes, print the tables and return all numbers.
+    """Run both processes, or one, print the tables and return all numbers.
 
     The Amdahl bound is the other way's time over its time outside of the ops, or of the official
     calls: what would come of them if they cost nothing. Another model has neither bound nor equal
     results.
     """
-    second = args.against if args.against in AGAINST else "other"
+    second = args.against if args.against in (*AGAINST, ALONE) else "other"
+    names = ["compiled"] if second == ALONE else ["compiled", second]
     with tempfile.TemporaryDirectory() as folder:
-        files = {path: Path(folder) / f"{path}.pt" for path in ("compiled", second)}
+        files = {path: Path(folder) / f"{path}.pt" for path in names}
         paths = {path: measure_path(path, args, file) for path, file in files.items()}
-        ours, theirs = (torch.load(file) for file in files.values())
-    other = paths[second]
+        logits = [torch.load(file) for file in files.values()]
+    ours, theirs = logits[0], logits[-1]
+    other = paths[names[-1]]
     report = {
         "config": args.config_file,
         "against": args.against,
@@ -191,7 +195,7 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
         "amdahl_bound": None,
         "difference": None,
     }
-    if second != "other":
+    if second in AGAINST:
         inside = other["calls_s" if second == "official" else "ops_s"]
         report["amdahl_bound"] = other["timed_s"] / (other["timed_s"] - sum(inside.values()))
         report["difference"] = float((ours - theirs).abs().max() / theirs.abs().max().clamp(1e-9))
@@ -202,25 +206,23 @@ def compare(args: argparse.Namespace) -> dict[str, Any]:
 def show(report: dict[str, Any]) -> None:
     """Print frames per second and memory, then the seconds per frame of ops, calls and modules."""
     row = "{:<44} {:>12} {:>12} {:>8}"
-    (_, ours), (second, other) = report["paths"].items()
+    ours = report["paths"]["compiled"]
+    second, other = list(report["paths"].items())[-1]
     frames = report["frames"]
+    alone = len(report["paths"]) == 1
 
     def line(label: str, one: float, two: float, digits: int = 3) -> str:
         ratio = f"{two / one:.2f}x" if one > 1e-9 else "-"
-        return row.format(label, f"{one:.{digits}f}", f"{two:.{digits}f}", ratio)
+        cells = ("", "") if alone else (f"{two:.{digits}f}", ratio)
+        return row.format(label, f"{one:.{digits}f}", *cells).rstrip()
 
     height, width = report["size"]
     lines = [
         f"{report['config']} against {report['against']}, {frames} frames of {height}x{width}",
-        row.format("", "compiled", second, "ratio"),
-        row.format(
-            "frames/s",
-            f"{1 / ours['seconds_per_frame']:.3f}",
-            f"{1 / other['seconds_per_frame']:.3f}",
-            f"{report['ratio']:.2f}x",
-        ),
+        row.format("", "compiled", *(("", "") if alone else (second, "ratio"))).rstrip(),
+        line("seconds per frame", ours["seconds_per_frame"], other["seconds_per_frame"]),
         line("peak memory, MB", ours["peak_mb"], other["peak_mb"], 0),
-        "seconds per frame",
+        f"{1 / ours['seconds_per_frame']:.3f} frames/s; seconds per frame",
     ]
     for kind, prefix in (("ops_s", "op "), ("calls_s", "calls: "), ("modules_s", "")):
         for name in {**other[kind], **ours[kind]}:

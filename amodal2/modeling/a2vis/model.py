@@ -158,22 +158,23 @@ class A2VIS(VideoSegmenter):
         valid = batch.valid_at((features.shape[-2], features.shape[-1]))
         targets = batch.video_targets(with_amodal=self.a2vis.samh is not None)
         losses: dict[str, Tensor] = {}
-        num_clips = -(-frames // self.clip_len)
+        # Split rather than sliced: one gradient of the whole, not one for each time a clip is read.
+        clips = features.split(self.clip_len, dim=1)
         prototypes: Tensor | None = None
         results: list[ClipResult] = []
-        for i, start in enumerate(range(0, frames, self.clip_len)):
-            clip = slice(start, start + self.clip_len)
+        for i, clip_features in enumerate(clips):
+            clip = slice(i * self.clip_len, (i + 1) * self.clip_len)
             clip_queries = self.vita_module(
                 queries[None, :, clip], predict=self.aux_clip_loss, similarity=False
             )
             if prototypes is not None and self.detach_every and i % self.detach_every == 0:
                 prototypes = prototypes.detach()
-            result = self.a2vis(prototypes, clip_queries.queries[-1, 0], features[:, clip], valid)
+            result = self.a2vis(prototypes, clip_queries.queries[-1, 0], clip_features, valid)
             prototypes = result.carried
             results.append(result)
             if self.aux_clip_loss:
-                aux = self._clip_losses(clip_queries, features[:, clip], targets, clip)
-                losses = {name: losses.get(name, 0.0) + x / num_clips for name, x in aux.items()}
+                aux = self._clip_losses(clip_queries, clip_features, targets, clip)
+                losses = {name: losses.get(name, 0.0) + x / len(clips) for name, x in aux.items()}
         losses.update(self.video_criterion(self._join_clips(results), targets))
         if self.detector_loss:
             detector = self.criterion(output.predictions, batch.frame_targets(stream=1))

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
-from amodal2.layers import MLP, FFNLayer, MultiheadAttention, sine_position_3d
+from amodal2.layers import MLP, Conv3x3, FFNLayer, MultiheadAttention, sine_position_3d
 from amodal2.modeling.a2vis.visible_mask_head import dot_product_masks
 
 _NORM_GROUPS = 32
@@ -127,7 +127,7 @@ class SAMH(nn.Module):
         self.num_layers, self.use_vspm, self.use_aspm = num_layers, use_vspm, use_aspm
         self.pos_enc, self.pool, self.feat_pos = pos_enc, attn_stride // 4, feat_pos
         self.residual = residual
-        self.adapter = nn.ModuleList(nn.Conv2d(dim, dim, 3, padding=1) for _ in range(num_convs))
+        self.adapter = nn.ModuleList(Conv3x3(dim, dim) for _ in range(num_convs))
         for conv in self.adapter:
             weight_init.c2_msra_fill(conv)
         self.adapter_norm = nn.ModuleList(

@@ -79,15 +79,16 @@ class GenVIS(AssociatingModel):
         assignments = self._assignments(targets, found.queries.shape[0])
         losses = dict(found.losses)
         memory: ClipMemory | None = None
-        for number, start in enumerate(range(0, found.features.shape[1], self.clip_len)):
-            clip = slice(start, start + self.clip_len)
+        # Split rather than sliced: one gradient of the whole, not one for each time a clip is read.
+        for number, features in enumerate(found.features.split(self.clip_len, dim=1)):
+            clip = slice(number * self.clip_len, (number + 1) * self.clip_len)
             queries, memory = self.vita_module.next_clip(
                 found.queries[:, :, clip], memory, similarity=self.similarity
             )
             clip_targets = [MaskTarget(t.labels, t.masks[:, clip], t.generator) for t in targets]
             pairs = [[frames[clip] for frames in videos] for videos in found.pairs]
             one = self.genvis_criterion.clip_losses(
-                queries, found.features[:, clip], clip_targets, pairs, assignments
+                queries, features, clip_targets, pairs, assignments
             )
             for name, value in one.items():
                 losses[f"{name.replace('loss_', 'loss_genvis_', 1)}_clip{number}"] = value

@@ -12,7 +12,7 @@ from detectron2.layers import Conv2d, ShapeSpec, get_norm
 from fvcore.nn import weight_init
 from torch import Tensor, nn
 
-from amodal2.layers import sine_position_2d
+from amodal2.layers import Conv3x3, sine_position_2d
 from amodal2.ops import ms_deform_attn
 
 
@@ -199,14 +199,8 @@ class MSDeformAttnPixelDecoder(nn.Module):
             lateral = Conv2d(
                 input_shape[name].channels, conv_dim, 1, bias=bias, norm=get_norm(norm, conv_dim)
             )
-            output = Conv2d(
-                conv_dim,
-                conv_dim,
-                3,
-                padding=1,
-                bias=bias,
-                norm=get_norm(norm, conv_dim),
-                activation=F.relu,
+            output = Conv3x3(
+                conv_dim, conv_dim, bias=bias, norm=get_norm(norm, conv_dim), activation=F.relu
             )
             for conv in (lateral, output):
                 weight_init.c2_xavier_fill(conv)
