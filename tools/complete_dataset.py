@@ -19,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tqdm import tqdm
 
 from amodal2.data.datasets.video_amodal import load_video_amodal_json
@@ -32,8 +33,10 @@ from amodal2.evaluation.completion import evaluate_completions
 from amodal2.evaluation.completion_variants import VARIANTS
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.modeling.completion.video import COMPOSITIONS
+from amodal2.structures.rle import decode_rle
 from amodal2.structures.track import Track
 from amodal2.structures.video_json import read_video_json
+from amodal2.utils.depth import DepthSource, layered_depth
 from amodal2.utils.device import available_device
 from amodal2.utils.errors import CheckpointError, VideoError
 from amodal2.utils.files import atomic_write, write_json
@@ -75,11 +78,39 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"of {','.join(VARIANTS)} (default: partly_hidden,savos_fishbowl_filtered)",
     )
     parser.add_argument("--device", default="cuda", help="cuda or cpu (default: cuda if there)")
+    parser.add_argument("--samples", type=int, metavar="K", help="per object (diffusion_vas)")
+    parser.add_argument(
+        "--depth",
+        choices=("order",),
+        help="give the true order of the objects, of rendered scenes, as depth (diffusion_vas)",
+    )
     add_adaptation_arguments(parser)
     return parser.parse_args(argv)
 
 
-def complete(completion: TrackCompletion, video: dict[str, Any]) -> list[dict[str, Any]]:
+class TrueDepth(DepthSource):
+    """Layers of the objects of a video whose order is known."""
+
+    def __init__(self, video: dict[str, Any]) -> None:
+        """Take a video with ``depth_order``."""
+        if video.get("depth_order") is None:
+            raise VideoError(
+                f"--depth order: expected the depth_order of video {video['video_id']}, got none"
+            )
+        self._order = video["depth_order"]
+        self._tubes = {record["id"]: record["segmentations"] for record in video["annotations"]}
+
+    def __call__(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """Return the layers of a frame, see ``DepthSource``."""
+        tubes = [self._tubes[i][index] for i in self._order[index] if i in self._tubes]
+        masks = [decode_rle(rle).astype(bool) for rle in tubes if rle is not None]
+        empty = np.zeros((0, *frame.shape[:2]), bool)
+        return layered_depth(np.stack(masks) if masks else empty, len(self._tubes))
+
+
+def complete(
+    completion: TrackCompletion, video: dict[str, Any], *, true_depth: bool = False
+) -> list[dict[str, Any]]:
     """Complete the objects of one video; return records of predictions, one per sample."""
     tracks = [
         Track(record["id"], record["category_id"], 1.0, record["segmentations"])
@@ -94,7 +125,12 @@ def complete(completion: TrackCompletion, video: dict[str, Any]) -> list[dict[st
     }
     with open_frames(video.get("file_names") or video["file_name"]) as source:
         samples = completion.predict(
-            source, tracks, flow=stored, name=str(video["video_id"]), truth=truth
+            source,
+            tracks,
+            flow=stored,
+            name=str(video["video_id"]),
+            truth=truth,
+            depth=TrueDepth(video) if true_depth else None,
         )
     return [
         {
@@ -129,13 +165,15 @@ def main(argv: list[str] | None = None) -> int:
     setup_logging()
     try:
         settings = CompletionSettings(compose=args.compose, device=available_device(args.device))
+        options = [*args.option, *(["depth=given"] if args.depth else [])]
+        options += [f"samples={args.samples}"] if args.samples is not None else []
         completion = TrackCompletion.build(
-            args.completer, args.option, settings, args.flow, adaptation_settings(args)
+            args.completer, options, settings, args.flow, adaptation_settings(args)
         )
         videos = load_video_amodal_json(args.json, args.root or args.json.parent)
         records: list[dict[str, Any]] = []
         for video in tqdm(videos, unit=" videos"):
-            records += complete(completion, video)
+            records += complete(completion, video, true_depth=args.depth is not None)
         write_json(args.output, records)
         if completion.adapter is not None:
             write_adaptation(completion.adapter.histories, args.output)

@@ -34,7 +34,13 @@ def dataset(tmp_path):
 
 
 def run(file, *more):
-    options = ["size=(8, 8)", "steps=1", "window=2", "overlap=0", f"weights={file.parent / 'model'}"]
+    options = [
+        "size=(8, 8)",
+        "steps=1",
+        "window=2",
+        "overlap=0",
+        f"weights={file.parent / 'model'}",
+    ]
     with restored_loggers():
         return tool.main(
             [
@@ -71,8 +77,10 @@ def test_main_fills_boxes_of_tao_amodal_with_masks(dataset):
     [
         (lambda record: record.pop("amodal_bboxes"), "expected amodal_bboxes of every track"),
         (
-            lambda record: record.update(segmentations=[None, None], bboxes=[None, None])
-            or record.update(areas=[None, None]),
+            lambda record: (
+                record.update(segmentations=[None, None], bboxes=[None, None])
+                or record.update(areas=[None, None])
+            ),
             "expected visible masks, got none; give those of BURST",
         ),
     ],
