@@ -93,6 +93,12 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help=f"of {','.join(VARIANTS)} (default: partly_hidden,savos_fishbowl_filtered)",
     )
     add_completer_arguments(parser, compose="raw", more=("none",))
+    parser.add_argument("--samples", type=int, metavar="K", help="per object (diffusion_vas)")
+    parser.add_argument(
+        "--depth",
+        choices=("order",),
+        help="give the true order of the objects, of rendered scenes, as depth (diffusion_vas)",
+    )
     return parser.parse_args(argv)
 
 
@@ -123,7 +129,9 @@ def chosen_objects(
 
 def run(args: argparse.Namespace) -> str:
     """Complete everything, write the predictions and return their scores as text."""
-    completion = None if args.completer == "none" else build_from_arguments(args)
+    options = ["depth=given"] if args.depth else []
+    options += [f"samples={args.samples}"] if args.samples is not None else []
+    completion = None if args.completer == "none" else build_from_arguments(args, options)
     if completion is None and not args.tracks:
         raise ValueError("--completer none: expected --tracks, got annotations alone")
     dataset, scenes = read_scenes(args)
@@ -134,7 +142,8 @@ def run(args: argparse.Namespace) -> str:
     for scene in tqdm(scenes, unit=" scenes"):
         samples = [scene.tracks]
         if completion is not None:
-            samples = complete_scene(completion, scene, completed)
+            depth = scene.true_depth() if args.depth else None
+            samples = complete_scene(completion, scene, completed, depth)
         judged += completion_records(scene, samples, image=isinstance(dataset, ImageDataset))
         tracks += track_records(scene, samples[0])
     write_json(args.output, judged if args.tracks is None else tracks)

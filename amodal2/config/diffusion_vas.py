@@ -12,7 +12,8 @@ def add_diffusion_vas_config(cfg: CfgNode) -> None:
     cfg.MODEL.DIFFUSION_VAS = CfgNode()
     node = cfg.MODEL.DIFFUSION_VAS
     # Condition videos: "mask" with any of "rgb" and "depth" makes amodal masks (stage 1, Table 3),
-    # "content" with "amodal" paints the hidden part (stage 2).
+    # "content" with "amodal" paints the hidden part (stage 2), "content" with "mask" does both in
+    # one (Table 7).
     node.CONDITIONS = ("mask", "depth")
     # "diffusion", "regression" (the same UNet in one step without noise, the 3D-UNet baseline), or
     # "autoencoder", which trains the VAE where there are no pre-trained weights, before the others.

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amodal2.engine.completion import TrackCompletion
 from amodal2.evaluation.track_matching import match_visible
 from amodal2.structures.image_json import (
@@ -24,6 +26,8 @@ from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.rle import RLE, decode_rle, encode_mask
 from amodal2.structures.track import MaskTube, Track
 from amodal2.structures.video_json import VideoDataset, read_video_json
+from amodal2.utils.depth import DepthSource, layered_depth
+from amodal2.utils.errors import VideoError
 from amodal2.utils.frames import open_frames
 from amodal2.utils.optical_flow import FileFlow, OpticalFlow
 
@@ -41,6 +45,9 @@ class Scene:
         truth: true amodal masks by track id, for adaptation; empty with predicted tracks.
         flow: stored optical flow; None if there is none.
         objects: id of the true object -> id of the track that shows it.
+        order: ids of the true objects frame by frame, as ``depth_order`` of the file; None if
+            there is none.
+        visible: true visible masks by id.
     """
 
     id: int
@@ -49,6 +56,34 @@ class Scene:
     truth: dict[int, MaskTube] = field(default_factory=dict)
     flow: OpticalFlow | None = None
     objects: dict[int, int] = field(default_factory=dict)
+    order: list[list[int]] | None = None
+    visible: dict[int, MaskTube] = field(default_factory=dict)
+
+    def true_depth(self) -> DepthSource:
+        """Return the layers of the objects as depth.
+
+        Raises:
+            VideoError: if their order is not known.
+        """
+        if self.order is None:
+            raise VideoError(
+                f"Scene.true_depth: expected the depth_order of video {self.id}, got none"
+            )
+        return _OrderDepth(self.order, self.visible)
+
+
+class _OrderDepth(DepthSource):
+    """Layers of the objects of a video whose order is known."""
+
+    def __init__(self, order: list[list[int]], visible: dict[int, MaskTube]) -> None:
+        self._order, self._visible = order, visible
+
+    def __call__(self, frame: np.ndarray, index: int) -> np.ndarray:
+        """Return the layers of a frame, see ``DepthSource``."""
+        tubes = [self._visible[i][index] for i in self._order[index] if i in self._visible]
+        masks = [decode_rle(rle).astype(bool) for rle in tubes if rle is not None]
+        empty = np.zeros((0, *frame.shape[:2]), bool)
+        return layered_depth(np.stack(masks) if masks else empty, len(self._visible))
 
 
 def read_truth(file: str | Path, limit: int | None = None) -> VideoDataset | ImageDataset:
@@ -97,7 +132,7 @@ def annotated_scenes(dataset: VideoDataset | ImageDataset, root: str | Path) -> 
     scenes = []
     for entry in dataset.videos:
         scene = _scene(entry["id"], _frames(entry, root), grouped.get(entry["id"], []))
-        scene.flow = _stored_flow(entry, root)
+        scene.flow, scene.order = _stored_flow(entry, root), entry.get("depth_order")
         scenes.append(scene)
     return scenes
 
@@ -134,7 +169,10 @@ def predicted_scenes(
 
 
 def complete_scene(
-    completion: TrackCompletion, scene: Scene, only: Collection[int] | None = None
+    completion: TrackCompletion,
+    scene: Scene,
+    only: Collection[int] | None = None,
+    depth: DepthSource | None = None,
 ) -> list[list[Track]]:
     """Complete the objects of one scene.
 
@@ -142,6 +180,7 @@ def complete_scene(
         completion: the completer.
         scene: what is to be completed; amodal masks of its tracks are not looked at.
         only: ids of the tracks that are completed and returned; None takes all.
+        depth: of this video; None takes that of the completion.
 
     Returns:
         list: one list of tracks per sample of the completer.
@@ -149,7 +188,13 @@ def complete_scene(
     tracks = [replace(track, amodal=None) for track in scene.tracks]
     with open_frames(scene.source) as source:
         samples = completion.predict(
-            source, tracks, flow=scene.flow, name=str(scene.id), truth=scene.truth, only=only
+            source,
+            tracks,
+            flow=scene.flow,
+            name=str(scene.id),
+            truth=scene.truth,
+            only=only,
+            depth=depth,
         )
     return [sample.tracks for sample in samples]
 
@@ -213,6 +258,7 @@ def _scene(number: int, source: str | list[str], records: Sequence[Record]) -> S
         [Track(r["id"], r["category_id"], 1.0, r[VISIBLE_KEY]) for r in real],
         {r["id"]: r[AMODAL_KEY] for r in real if r.get(AMODAL_KEY) is not None},
         objects={r["id"]: r["id"] for r in real},
+        visible={r["id"]: r[VISIBLE_KEY] for r in real},
     )
 
 

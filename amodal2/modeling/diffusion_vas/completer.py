@@ -24,13 +24,19 @@ from amodal2.modeling.completion.crops import CropRule
 from amodal2.modeling.diffusion_vas.depth_anything import DepthAnything
 from amodal2.modeling.diffusion_vas.inference import (
     CONTENT_CONDITIONS,
+    ONE_STAGE_CONDITIONS,
     ClipInputs,
     ClipModel,
     check_conditions,
     seeded,
 )
 from amodal2.modeling.diffusion_vas.loading import load_pipeline
-from amodal2.modeling.diffusion_vas.masks import amodal_masks, majority_vote, mask_probability
+from amodal2.modeling.diffusion_vas.masks import (
+    amodal_masks,
+    majority_vote,
+    mask_probability,
+    painted_masks,
+)
 from amodal2.modeling.diffusion_vas.settings import SamplerSettings
 from amodal2.utils.depth import DepthSource
 from amodal2.utils.logging import get_logger, warn_once
@@ -72,7 +78,7 @@ class DiffusionVASCompleter(Completer):
         """Take the models.
 
         Args:
-            masks: stage 1.
+            masks: stage 1, or a model that paints the whole object at once.
             content: stage 2; None leaves it out.
             rule: how objects are cut out; it must have a size. None takes the whole frame at 256 x
                 512.
@@ -83,7 +89,8 @@ class DiffusionVASCompleter(Completer):
             offload: keep on the accelerator only the network that is running.
 
         Raises:
-            ValueError: if the rule has no size, or there is no seed.
+            ValueError: if the rule has no size, there is no seed, or a second stage follows a
+                model that paints already.
         """
         self.rule = rule or crop_rule("frame", (256, 512))
         if self.rule.size is None or not seeds:
@@ -91,14 +98,19 @@ class DiffusionVASCompleter(Completer):
                 "DiffusionVASCompleter: expected a rule with a size and at least one seed, got "
                 f"{self.rule} and {tuple(seeds)}"
             )
+        if content is not None and masks.conditions == ONE_STAGE_CONDITIONS:
+            raise ValueError(
+                "DiffusionVASCompleter: expected no second stage after one that paints, got both"
+            )
         # One step without noise is the same for every seed.
         self.seeds = tuple(seeds)[:1] if masks.regression else tuple(seeds)
         self.masks, self.content, self.vote = masks, content, vote
         self.depth_model, self.offload = depth_model, offload
         self.window, self.overlap = masks.window, masks.overlap
         self.on_step: StepCallback | None = None
+        self.one_stage = masks.conditions == ONE_STAGE_CONDITIONS
         wants_depth = "depth" in masks.conditions
-        shows_frames = "rgb" in masks.conditions or content is not None
+        shows_frames = bool({"rgb", "content"} & set(masks.conditions)) or content is not None
         needs = {FRAMES} if shows_frames or (wants_depth and depth_model is not None) else set()
         self.needs = frozenset(needs | ({DEPTH} if wants_depth and given_depth else set()))
         if wants_depth and depth_model is None and not given_depth:
@@ -118,11 +130,16 @@ class DiffusionVASCompleter(Completer):
             )
             generators = seeded(self.seeds)
             videos = self.masks.run(inputs, generators, self.on_step)
-            samples = amodal_masks(mask_probability(videos), inputs.visible.cpu())
+            if self.one_stage:
+                samples = painted_masks(videos, inputs.visible.cpu())
+            else:
+                samples = amodal_masks(mask_probability(videos), inputs.visible.cpu())
             if self.vote:
                 samples, generators = majority_vote(samples)[None], generators[:1]
             found.append(samples)
-            if self.content is not None:
+            if self.one_stage:
+                painted.append(videos[: len(samples)])
+            elif self.content is not None:
                 painted.append(self._paint(inputs, samples, generators))
         content = torch.stack(painted, 1) if painted else None
         return Completion(torch.stack(found, 1).float(), content)
@@ -239,38 +256,24 @@ def diffusion_vas(
         CheckpointError: if a model cannot be read.
         ValueError: if an option is out of range, or there is not exactly one of weights and model.
     """
-    if dtype not in DTYPES or samples < 1 or not set(memory) <= set(MEMORY):
-        raise ValueError(
-            f"diffusion_vas: expected a dtype of {DTYPES[1:]}, at least one sample and memory of "
-            f"{MEMORY}, got {dtype!r}, {samples} and {memory}"
-        )
-    if bool(weights) == (model is not None):
-        raise ValueError(
-            "diffusion_vas: expected weights=FOLDER (official layout, or a name on the hub), or "
-            f"config=FILE and weights=FILE of a training, got {'both' if weights else 'neither'}"
-        )
+    _check_options(weights, model, samples, dtype, memory)
     if isinstance(sampler.get("guidance"), int | float):
         sampler["guidance"] = (sampler["guidance"],) * 2
     if "halves" in memory:
         sampler["batch_guidance"] = False
     lengths = {"window": window, "overlap": overlap}
-    chosen = {name: value for name, value in lengths.items() if value is not None}
+    given = {name: value for name, value in lengths.items() if value is not None}
     precision = getattr(torch, dtype) if dtype else None
-
-    def load(source: str, names: Sequence[str]) -> ClipModel:
-        pipeline = load_pipeline(source, dtype=precision)
-        names = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
-        check_conditions(names)
-        one_step = regression and names != CONTENT_CONDITIONS
-        return ClipModel(pipeline, names, SamplerSettings(**sampler), **chosen, regression=one_step)
-
     if model is None:
-        masks = load(weights, conditions)
+        masks = _load_stage(weights, conditions, sampler, given, precision)
+        masks.regression = regression
     else:
-        masks = replace(model.model, settings=replace(model.model.settings, **sampler), **chosen)
+        masks = replace(model.model, settings=replace(model.model.settings, **sampler), **given)
         if precision is not None:
             masks.pipeline.to(dtype=precision)
-    painter = load(content, CONTENT_CONDITIONS) if content else None
+    painter = None
+    if content:
+        painter = _load_stage(content, CONTENT_CONDITIONS, sampler, given, precision)
     for one in filter(None, (masks, painter)):
         one.pipeline.slice_attention(1 if "slices" in memory else None)
     own = ("frame", (256, 512)) if model is None else (model.protocol, model.size)
@@ -284,3 +287,32 @@ def diffusion_vas(
         given_depth=depth == "given",
         offload="offload" in memory,
     )
+
+
+def _check_options(
+    weights: str, model: DiffusionVAS | None, samples: int, dtype: str, memory: Sequence[str]
+) -> None:
+    if dtype not in DTYPES or samples < 1 or not set(memory) <= set(MEMORY):
+        raise ValueError(
+            f"diffusion_vas: expected a dtype of {DTYPES[1:]}, at least one sample and memory of "
+            f"{MEMORY}, got {dtype!r}, {samples} and {memory}"
+        )
+    if bool(weights) == (model is not None):
+        raise ValueError(
+            "diffusion_vas: expected weights=FOLDER (official layout, or a name on the hub), or "
+            f"config=FILE and weights=FILE of a training, got {'both' if weights else 'neither'}"
+        )
+
+
+def _load_stage(
+    source: str,
+    names: Sequence[str],
+    sampler: dict[str, Any],
+    lengths: dict[str, int],
+    dtype: torch.dtype | None,
+) -> ClipModel:
+    """Load official weights with what they are conditioned on."""
+    pipeline = load_pipeline(source, dtype=dtype)
+    names = tuple(names) or _DEFAULT.get(pipeline.unet.config.num_conditions, ())
+    check_conditions(names)
+    return ClipModel(pipeline, names, SamplerSettings(**sampler), **lengths)

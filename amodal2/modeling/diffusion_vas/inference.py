@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MASK_CONDITIONS = ("mask", "rgb", "depth")
 CONTENT_CONDITIONS = ("content", "amodal")
+ONE_STAGE_CONDITIONS = ("content", "mask")
+"""Of a model that paints the whole object at once; its mask is what is not white (Table 7)."""
 
 
 @dataclass
@@ -59,19 +61,20 @@ def check_conditions(names: Sequence[str]) -> None:
     """Check the names of a model's conditions.
 
     Args:
-        names: "mask", then any of "rgb" and "depth" (stage 1), or "content" and "amodal" (stage 2).
+        names: "mask", then any of "rgb" and "depth" (stage 1), "content" and "amodal" (stage 2), or
+            "content" and "mask" (both in one).
 
     Raises:
         ValueError: if they are others.
     """
     extra = list(names[1:])
     first_stage = names[:1] == ("mask",) and len(set(extra)) == len(extra)
-    if tuple(names) != CONTENT_CONDITIONS and not (
+    if tuple(names) not in (CONTENT_CONDITIONS, ONE_STAGE_CONDITIONS) and not (
         first_stage and set(extra) <= set(MASK_CONDITIONS[1:])
     ):
         raise ValueError(
-            "check_conditions: expected 'mask' with any of 'rgb' and 'depth', or "
-            f"{CONTENT_CONDITIONS}, got {tuple(names)}"
+            "check_conditions: expected 'mask' with any of 'rgb' and 'depth', "
+            f"{CONTENT_CONDITIONS} or {ONE_STAGE_CONDITIONS}, got {tuple(names)}"
         )
 
 

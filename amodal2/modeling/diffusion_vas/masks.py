@@ -12,6 +12,9 @@ THRESHOLD = 600
 
 FULL = 3 * 255
 
+WHITE = 0.9
+"""A pixel of a painted object has a channel below this; the background is 1 (own choice)."""
+
 
 def to_uint8(frames: Tensor) -> Tensor:
     """Round generated frames as the official code does.
@@ -50,6 +53,19 @@ def amodal_masks(probability: Tensor, visible: Tensor | None = None) -> Tensor:
     # Compared as whole numbers: 600 / 765 is none of the floats.
     masks = (probability * FULL).round() > THRESHOLD
     return masks if visible is None else masks | visible
+
+
+def painted_masks(frames: Tensor, visible: Tensor) -> Tensor:
+    """Take what is not white of generated objects, and add the visible mask.
+
+    Args:
+        frames (Tensor[..., T, 3, H, W]): objects on white, in [0, 1].
+        visible (Tensor[T, H, W]): bool.
+
+    Returns:
+        Tensor[..., T, H, W]: bool.
+    """
+    return (frames.amin(-3) < WHITE) | visible
 
 
 def majority_vote(samples: Tensor) -> Tensor:

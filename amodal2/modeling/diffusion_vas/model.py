@@ -11,7 +11,6 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
 from amodal2.modeling.diffusion_vas.inference import (
-    CONTENT_CONDITIONS,
     ClipInputs,
     ClipModel,
     check_conditions,
@@ -170,7 +169,8 @@ class DiffusionVAS(nn.Module):
         Returns:
             dict | list: in training "loss_denoise", or of the variants "loss_regress", or
             "loss_reconstruct" and "loss_kl"; otherwise per clip the probabilities Tensor[K, T, H,
-            W] of stage 1 or the videos Tensor[K, T, 3, H, W] of stage 2, in [0, 1] on the CPU.
+            W] of stage 1 or, of models that paint, the videos Tensor[K, T, 3, H, W], in [0, 1] on
+            the CPU.
         """
         clips = [self._inputs(sample) for sample in batch]
         if self.training:
@@ -181,7 +181,7 @@ class DiffusionVAS(nn.Module):
             name = "loss_regress" if self.model.regression else "loss_denoise"
             return {name: training_loss(self.model, clips, self.training_settings, self.store)}
         videos = [self.model.run(clip, seeded(self.seeds)) for clip in clips]
-        if self.model.conditions == CONTENT_CONDITIONS:
+        if self.model.conditions[0] == "content":
             return videos
         return [mask_probability(video) for video in videos]
 

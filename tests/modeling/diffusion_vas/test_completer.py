@@ -86,6 +86,65 @@ def test_completer_content_vote_and_windows_run_on_crops() -> None:
     assert found.tracks[0].amodal[5] is not None
 
 
+def test_completer_one_stage_paints_and_finds_masks() -> None:
+    source, tracks, visible = video()
+    model = ClipModel(build_pipeline(), ("content", "mask"), SETTINGS, window=8, overlap=0)
+    completer = DiffusionVASCompleter(model, rule=crop_rule("frame", (24, 32)))
+    painted: dict[int, np.ndarray] = {}
+    (found,) = complete_video(
+        completer, source, tracks[:1], on_content=lambda track, t, image: painted.update({t: image})
+    )
+    frames = torch.from_numpy(source.frames).permute(0, 3, 1, 2)
+    clip = ClipInputs(torch.from_numpy(visible), frames.float() / 255)
+    (content,) = model.run(clip, seeded((23,)))
+    expected = (content.amin(1) < 0.9).numpy() | visible
+    tube = decode_tube(found.tracks[0].amodal, (24, 32))
+    np.testing.assert_array_equal(tube[4], expected[4])
+    hidden = expected[4] & ~visible[4]
+    colours = (255 * content[4]).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(painted[4][hidden][:, :3], colours[hidden])
+    with pytest.raises(ValueError, match="expected no second stage"):
+        DiffusionVASCompleter(model, ClipModel(build_pipeline(), ("content", "amodal")))
+
+
+def test_completer_boxes_are_what_objects_are_cut_out_by() -> None:
+    source, tracks, _ = video()
+    seen: list[torch.Tensor] = []
+
+    class Spy(DiffusionVASCompleter):
+        def complete(self, clip: Any) -> Any:
+            seen.append(clip.windows)
+            return super().complete(clip)
+
+    model = ClipModel(build_pipeline(num_conditions=1), ("mask",), SETTINGS, window=8, overlap=0)
+    completer = Spy(model, rule=crop_rule("boxes", (8, 12)))
+    boxes = {1: [[8.0, 4.0, 10.0, 8.0]] * 7 + [None]}
+    complete_video(completer, source, tracks[:1], boxes=boxes)
+    assert seen[0][0].tolist() == [[0, 3, 16, 23]] * 8
+    for wrong, message in (
+        ({}, "got no boxes"),
+        ({1: [None] * 7}, "got 7 of 8"),
+        ({1: [[1.0, 1.0, 0.0, 2.0]] * 8}, "with w, h > 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            complete_video(completer, source, tracks[:1], boxes=wrong)
+
+
+def test_completer_bfloat16_is_near_the_full_precision(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    build_pipeline(num_conditions=1).save_pretrained(tmp_path)
+    source, tracks, visible = video()
+    keys = {"weights": str(tmp_path), "size": (24, 32), "window": 8, "overlap": 0, "steps": 2}
+    videos = []
+    for dtype in ("float32", "bfloat16"):
+        completer = build_completer("diffusion_vas", dtype=dtype, **keys)
+        assert isinstance(completer, DiffusionVASCompleter)
+        complete_video(completer, source, tracks[:1])
+        videos.append(completer.masks.run(ClipInputs(torch.from_numpy(visible)), seeded((23,))))
+    assert videos[1].dtype == torch.float32
+    assert (videos[0] - videos[1]).abs().mean() < 0.05
+
+
 def test_completer_regression_needs_no_noise() -> None:
     source, tracks, _ = video()
     model = ClipModel(

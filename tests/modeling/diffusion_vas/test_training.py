@@ -23,6 +23,8 @@ from amodal2.modeling.diffusion_vas.inference import (
 )
 from amodal2.modeling.diffusion_vas.model import DiffusionVAS
 from amodal2.modeling.diffusion_vas.training import (
+    ClipStore,
+    EncodedClips,
     TrainingSettings,
     condition_dropout,
     diffusion_loss,
@@ -175,12 +177,18 @@ def test_train_two_stages_start_from_one_another(tmp_path: Path) -> None:
             "unet.",
         ),
         (
+            ("MODEL.DIFFUSION_VAS.CONDITIONS", ("content", "mask")),
+            {"loss_denoise"},
+            "unet.",
+        ),
+        (("MODEL.DIFFUSION_VAS.REPLAYED", 2), {"loss_denoise"}, "unet."),
+        (
             ("MODEL.DIFFUSION_VAS.VARIANT", "autoencoder", "MODEL.DIFFUSION_VAS.CROP", "visible"),
             {"loss_reconstruct", "loss_kl"},
             "vae.",
         ),
     ],
-    ids=["diffusion", "regression", "content", "autoencoder"],
+    ids=["diffusion", "regression", "content", "one stage", "replay", "autoencoder"],
 )
 def test_train_two_iterations_change_what_is_trained(
     tmp_path: Path, opts: tuple[Any, ...], losses: set[str], trained: str
@@ -209,6 +217,22 @@ def test_train_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
     assert trainer.start_iter == 1
     trainer.train()
     assert changed(whole, state(trainer)) == set()
+
+
+def test_clip_store_adds_earlier_clips_and_forgets_the_oldest() -> None:
+    def clips(*values: float) -> EncodedClips:
+        column = torch.tensor(values)
+        return EncodedClips(*(column.reshape(-1, *[1] * n) for n in (4, 4, 3, 0)))
+
+    store = ClipStore(3)
+    assert store.join(clips(0, 1), 4).aug.tolist() == [0, 1]
+    second = store.join(clips(2, 3), 4)
+    assert second.aug[:2].tolist() == [2, 3]
+    assert len(second.aug) == 4
+    assert set(second.aug[2:].tolist()) <= {0, 1}
+    third = torch.cat([store.join(clips(9), 3).aug[1:] for _ in range(3)])
+    assert 0 not in third
+    assert torch.equal(second.target.flatten(), second.aug)
 
 
 def test_model_in_tests_returns_samples_of_every_frame() -> None:
