@@ -152,6 +152,7 @@ def parse_options(texts: Sequence[str]) -> dict[str, object]:
 def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
     """Build the model of a trained completer; its options leave ``values``."""
     config, weights = values.pop("config", None), values.pop("weights", None)
+    keys = values.pop("opts", [])
     if config is None or weights is None:
         raise ValueError(
             f"TrackCompletion.build: expected config=FILE and weights=FILE for {name}, got "
@@ -159,6 +160,7 @@ def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
         )
     cfg = get_cfg()
     cfg.merge_from_file(str(config))
+    cfg.merge_from_list(keys)
     cfg.MODEL.WEIGHTS = str(weights)
     cfg.MODEL.DEVICE = device
     return load_model(cfg)
@@ -193,8 +195,8 @@ class TrackCompletion:
 
         Args:
             name: of ``COMPLETER_REGISTRY``.
-            options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
-                and ``weights``.
+            options: ``name=value`` each; completers that are trained take ``config`` (a yaml file),
+                ``weights`` and ``opts`` (a list of keys and values that change the config).
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.

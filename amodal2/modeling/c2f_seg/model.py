@@ -36,6 +36,7 @@ from amodal2.modeling.c2f_seg.decoding import (
 )
 from amodal2.modeling.c2f_seg.paste import Crop, add_visible, paste_patch
 from amodal2.modeling.c2f_seg.refine import RefineModule
+from amodal2.modeling.c2f_seg.vq_blocks import channels_last
 from amodal2.modeling.c2f_seg.vq_mask import MaskAutoencoder
 from amodal2.structures import fields
 from amodal2.structures.rle import decode_rle
@@ -308,7 +309,7 @@ class C2FSeg(nn.Module):
     def extract(self, images: Tensor) -> list[Tensor]:
         """Return C2, C3, C4 and C5 of RGB patches Tensor[B, 3, S, S], uint8 or in [0, 1]."""
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        features = self.backbone(scaled)
+        features = self.backbone(channels_last(scaled))
         return [features[level] for level in LEVELS]
 
     def paste(

@@ -193,6 +193,18 @@ def test_complete_sums_refined_and_coarse_masks():
     torch.testing.assert_close(total, refined + coarse)
 
 
+def test_video_model_starts_from_an_image_model():
+    image = tiny.build("C2FSeg").eval()
+    video = tiny.build("C2FSeg", *VIDEO).eval()
+    found = video.load_state_dict(image.state_dict())
+    assert not found.missing_keys and not found.unexpected_keys
+    images, visible = patches(4)
+    with torch.no_grad():
+        features, codes = image.extract(images), image.g_model.indices(visible)
+        one = image.model(features[-1], codes, codes)
+        torch.testing.assert_close(video.model(features[-1], codes, codes, 4), one)
+
+
 def test_complete_of_nothing_is_nothing():
     images, visible = patches(1)
     assert tiny.build("C2FSeg").complete(images[:0], visible[:0]).shape == (0, 64, 64)
