@@ -237,7 +237,7 @@ class C2FSeg(nn.Module):
         if self.refine is None:
             return losses
         shares = top_probabilities(logits.detach()[..., : self.model.mask_index], TRAINING_TOP_K)
-        coarse = self.g_model.coarse_masks(RandomChoice().codes(shares))
+        coarse = self.g_model.coarse_masks(RandomChoice().codes(shares), self.g_model.stride)
         found = self.refine(features, coarse)
         for name, fine, truth in zip(("visible", "amodal"), found, (visible, amodal), strict=True):
             if fine is not None:
@@ -302,7 +302,9 @@ class C2FSeg(nn.Module):
             top_k=self.options.top_k,
             temperature=self.options.temperature,
         )
-        coarse = self.g_model.coarse_masks(codes)
+        # The refinement looks at one pixel per code only.
+        alone = self.refine is None or self.options.probability == "sum"
+        coarse = self.g_model.coarse_masks(codes, 1 if alone else self.g_model.stride)
         found = self._refine(features, coarse)[:, 0]
         return found.unflatten(0, (-1, length))[:, :frames].flatten(0, 1)
 

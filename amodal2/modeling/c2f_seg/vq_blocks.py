@@ -224,9 +224,14 @@ class Decoder(nn.Module):
         self.norm_out = norm(widths[0], groups)
         self.conv_out = nn.Conv2d(widths[0], 1, 3, padding=1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map Tensor[B, C, h, h] to masks Tensor[B, 1, S, S] without bounds."""
+    def forward(self, features: Tensor, step: int = 1) -> Tensor:
+        """Map Tensor[B, C, h, h] to masks without bounds.
+
+        Returns:
+            Tensor[B, 1, S / step, S / step]: every so many rows and columns, from the first ones.
+        """
         x = self.mid(self.conv_in(channels_last(features)))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(activate(self.norm_out(x)))
+        x, last = activate(self.norm_out(x)), self.conv_out
+        return F.conv2d(x, last.weight, last.bias, stride=step, padding=last.padding)

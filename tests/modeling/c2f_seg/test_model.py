@@ -66,11 +66,27 @@ def test_all_but_the_vq_model_is_trained_by_default():
     assert not model.g_model.training
 
 
-def test_backbone_has_its_last_level_at_the_stride_of_the_codes():
-    model = tiny.build("C2FSeg")
-    levels = model.extract(patches(1)[0])
-    assert [level.shape[-1] for level in levels] == [16, 8, 4, 4]
-    assert model.backbone.output_shape()["res5"].stride == 16
+@pytest.mark.parametrize("stride", [8, 16])
+def test_backbone_has_its_last_level_at_the_stride_of_the_codes(stride):
+    levels = (1, 1, 1, 1) if stride == 8 else (1, 1, 1, 1, 1)
+    model = tiny.build("C2FSeg", "MODEL.C2F_SEG.VQ.CHANNEL_MULT", levels).eval()
+    images, visible = patches(1)
+    side = tiny.SIDE // stride
+    assert [level.shape[-1] for level in model.extract(images)] == [16, 8, side, side]
+    assert {model.backbone.output_shape()[name].stride for name in ("res4", "res5")} == {stride}
+    assert model.g_model.indices(visible).shape == (1, side * side)
+    assert model.complete(images, visible).shape == visible.shape
+
+
+def test_refinement_needs_one_coarse_pixel_per_code():
+    model = tiny.build("C2FSeg").eval()
+    codes = torch.randint(16, (2, 16), generator=torch.Generator().manual_seed(0))
+    whole, few = (model.g_model.coarse_masks(codes, step) for step in (1, 16))
+    torch.testing.assert_close(few, whole[..., ::16, ::16], rtol=1e-4, atol=1e-5)
+    features = model.extract(patches(2)[0])
+    with torch.no_grad():
+        found, expected = (model.refine(features, coarse)[1] for coarse in (few, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,10 @@ def test_backbone_has_its_last_level_at_the_stride_of_the_codes():
         (("INPUT.FORMAT", "BGR"), "expected INPUT.FORMAT 'RGB', got 'BGR'"),
         (("MODEL.BACKBONE.NAME", "build_resnet_backbone"), r"got \(4, 8, 16, 32\)"),
         (("MODEL.C2F_SEG.REFINE", "both"), "MODEL.C2F_SEG.REFINE of .*, got 'both'"),
-        (("MODEL.C2F_SEG.VQ.CHANNEL_MULT", (1, 1)), r"4 or 5 levels in .*CHANNEL_MULT, got \(1, 1\)"),
+        (
+            ("MODEL.C2F_SEG.VQ.CHANNEL_MULT", (1, 1)),
+            r"4 or 5 levels in .*CHANNEL_MULT, got \(1, 1\)",
+        ),
         (("INPUT.AMODAL.PATCH_SIZE", 70), "multiples of 16, got 70"),
         (("MODEL.C2F_SEG.PROBABILITY", "mean"), "got 'mean'"),
         (("MODEL.C2F_SEG.STEPS", 0), "at least 1 step"),
