@@ -57,7 +57,7 @@ def test_crops_of_one_frame_each_fill_their_patches(video):
 
 
 def test_unknown_scale_is_named(video):
-    with pytest.raises(ValueError, match="a scale of .*, got 'object'"):
+    with pytest.raises(ValueError, match=r"a scale of .*, got 'object'"):
         sample(video, scale="object")
 
 
