@@ -111,7 +111,10 @@ def read_scenes(
         return dataset, annotated_scenes(dataset, root)
     if not isinstance(dataset, VideoDataset):
         raise ValueError(f"--tracks: expected annotations of videos, got images in {args.json}")
-    return dataset, predicted_scenes(dataset, root, load_video_predictions(args.tracks, dataset))
+    scenes = predicted_scenes(dataset, root, load_video_predictions(args.tracks, dataset))
+    shown, total = sum(len(scene.objects) for scene in scenes), len(dataset.annotations)
+    logger.info("%d of %d objects are shown by a track", shown, total)
+    return dataset, scenes
 
 
 def chosen_objects(

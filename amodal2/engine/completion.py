@@ -161,9 +161,11 @@ def parse_options(texts: Sequence[str]) -> dict[str, object]:
 def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
     """Build the model of a trained completer; its options leave ``values``."""
     config, weights = values.pop("config", None), values.pop("weights", None)
+    keys = values.pop("opts", [])
     cfg = get_cfg()
     if config is not None:
         cfg.merge_from_file(str(config))
+    cfg.merge_from_list(keys)
     if weights is not None:
         cfg.MODEL.WEIGHTS = str(weights)
     if config is None or not cfg.MODEL.WEIGHTS:
@@ -207,9 +209,10 @@ class TrackCompletion:
 
         Args:
             name: of ``COMPLETER_REGISTRY``.
-            options: ``name=value`` each; completers that are trained take ``config`` (a yaml file)
-                and ``weights`` (default: those that the file names). Those that can read official
-                weights take them without ``config``.
+            options: ``name=value`` each; completers that are trained take ``config`` (a yaml file),
+                ``weights`` (default: those that the file names) and ``opts`` (a list of keys and
+                values that change the config). Those that can read official weights take them
+                without ``config``.
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.

@@ -250,6 +250,12 @@ def add_visible(tracks: Sequence[Track]) -> list[Track]:
     ]
 
 
+def keep_objects(dataset: VideoDataset, scenes: Iterable[Scene]) -> VideoDataset:
+    """Return the ground truth of the objects that a track shows."""
+    shown = {one for scene in scenes for one in scene.objects}
+    return replace(dataset, annotations=[r for r in dataset.annotations if r["id"] in shown])
+
+
 def _scene(number: int, source: str | list[str], records: Sequence[Record]) -> Scene:
     real = [record for record in records if not record["iscrowd"]]
     return Scene(

@@ -10,9 +10,12 @@ from detectron2.modeling import build_model
 
 from amodal2.config import get_cfg
 from amodal2.data.synthetic.gum_writer import GumSpec, write_gum_split
+from amodal2.engine.dataset_completion import read_truth
 from amodal2.evaluation.completion import evaluate_completions
 from amodal2.structures.video_json import read_video_json
+from amodal2.utils.files import write_json
 from tests.conftest import load_script
+from tests.engine.test_dataset_completion import predictions, write_images, write_videos
 from tests.engine.toy import restored_loggers
 
 tool = load_script("tools/complete_dataset.py")
@@ -166,3 +169,29 @@ def test_main_none_scores_the_tracks_own_amodal_masks(dataset, tracks, tmp_path,
     assert found["tracks"]["results"]["visible"]["AP"] == 100
     assert run(dataset, tmp_path, "--completer", "none") == 1
     assert "--completer none: expected --tracks" in capsys.readouterr().err
+
+
+def test_main_completes_images(tmp_path):
+    annotations = write_images(tmp_path)
+    assert run(annotations, tmp_path, "--completer", "modal", "--protocols", "c2f_image") == 0
+    records = json.loads((tmp_path / "out.json").read_text())
+    assert [record["gt_id"] for record in records] == [10, 11, 20, 21]
+    assert records[0]["image_id"] == 1
+
+
+def test_main_judges_the_objects_that_a_track_shows(tmp_path, capsys):
+    annotations = write_videos(tmp_path)
+    tracks = tmp_path / "tracks.json"
+    write_json(tracks, predictions(read_truth(annotations)))
+    more = ["--tracks", str(tracks), "--protocols", "c2f_video"]
+    assert run(annotations, tmp_path, "--completer", "modal", *more) == 0
+    assert "3 of 4 objects are shown by a track" in capsys.readouterr().err
+    records = json.loads((tmp_path / "out.json").read_text())
+    assert [record["score"] for record in records] == [0.9] * 3
+    assert all(r["amodal_segmentations"] == r["segmentations"] for r in records)
+
+
+def test_main_tracks_of_images_are_reported(tmp_path, capsys):
+    more = ["--tracks", str(tmp_path / "tracks.json")]
+    assert run(write_images(tmp_path), tmp_path, "--completer", "modal", *more) == 1
+    assert "--tracks: expected annotations of videos" in capsys.readouterr().err

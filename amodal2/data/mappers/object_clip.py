@@ -46,6 +46,36 @@ def split_tracks(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]
     ]
 
 
+def draw_frames(
+    rng: np.random.Generator, visible: Sequence[RLE | None], count: int, *, random: bool
+) -> list[int]:
+    """Choose T successive frames; a shorter video repeats its last one.
+
+    Args:
+        rng: source of randomness.
+        visible: masks of an object that is visible somewhere.
+        count: T.
+        random: draw frames of which one shows the object; else take the first ones.
+
+    Returns:
+        list[int]: T positions.
+    """
+    length = len(visible)
+    start = 0
+    if random:
+        latest = max(0, length - count)
+        starts = [s for s in range(latest + 1) if any(visible[s : s + count])]
+        start = starts[int(rng.integers(len(starts)))]
+    return [min(start + t, length - 1) for t in range(count)]
+
+
+def read_frames(item: dict[str, Any], indices: Sequence[int]) -> np.ndarray:
+    """Return frames of a video's dict, uint8 RGB ndarray[T, H, W, 3]."""
+    source = item["file_names"] if "file_names" in item else item["file_name"]
+    with open_frames(source) as opened:
+        return opened.read(indices)
+
+
 @AMODAL_MAPPER_REGISTRY.register()
 class ObjectClipMapper:
     """Cuts one object out of T successive frames; short videos repeat their last frame.
@@ -138,7 +168,7 @@ class ObjectClipMapper:
         rng = sample_generator(sample_seed)
         track = dataset_dict["annotations"][dataset_dict[OBJECT_KEY]]
         size = dataset_dict["height"], dataset_dict["width"]
-        indices = self._draw_frames(rng, track[VISIBLE_KEY])
+        indices = draw_frames(rng, track[VISIBLE_KEY], self.num_frames, random=self.is_train)
         factor = float(rng.uniform(*self.enlarge))
         boxes = _boxes(track[VISIBLE_KEY])
         crops = [enlarged_crop(boxes[t], factor, size) for t in indices]
@@ -172,16 +202,6 @@ class ObjectClipMapper:
             "paddings": [(self.size - g.size[0], self.size - g.size[1]) for g in geometries],
         }
 
-    def _draw_frames(self, rng: np.random.Generator, visible: Sequence[RLE | None]) -> list[int]:
-        """Choose T successive frames, in training some of those that show the object."""
-        length = len(visible)
-        start = 0
-        if self.is_train:
-            latest = max(0, length - self.num_frames)
-            starts = [s for s in range(latest + 1) if any(visible[s : s + self.num_frames])]
-            start = starts[int(rng.integers(len(starts)))]
-        return [min(start + t, length - 1) for t in range(self.num_frames)]
-
     def _sizes(self, crops: Sequence[Crop]) -> list[tuple[int, int]]:
         """Return height and width of each frame's part of its patch."""
         if self.scale == "frame":
@@ -200,9 +220,7 @@ class ObjectClipMapper:
         flip: bool,
     ) -> np.ndarray:
         """Return the patches, uint8 RGB ndarray[T, S, S, 3]."""
-        source = item["file_names"] if "file_names" in item else item["file_name"]
-        with open_frames(source) as opened:
-            frames = opened.read(indices)
+        frames = read_frames(item, indices)
         return np.stack(
             [
                 self._fill(geometry.apply_frames(frame[None])[0], flip)

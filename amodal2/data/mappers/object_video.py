@@ -14,20 +14,19 @@ from detectron2.config import CfgNode, configurable
 
 from amodal2.data.lazy_frames import frames_to_tensor
 from amodal2.data.mappers.base import AMODAL_MAPPER_REGISTRY, sample_generator
+from amodal2.data.mappers.object_clip import draw_frames, read_frames, split_tracks
 from amodal2.data.mappers.object_patch import OBJECT_KEY
 from amodal2.data.transforms import ClipGeometry, decode_masks, random_color_change
 from amodal2.structures.crop_window import enlarged_windows, filled_windows
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
 from amodal2.structures.rle import RLE, rle_box
 from amodal2.utils.depth import layered_depth
-from amodal2.utils.frames import open_frames
 
 OCCLUDERS_KEY = "occluders"
 """Key of a dataset dict: amodal masks of objects of other videos, to be pasted as occluders."""
 
 _CROP_FACTOR = 2.0  # of the MOVi protocol
 _CANDIDATES = 8  # occluders that each sample chooses from
-_MAX_DRAWS = 8  # starts that are tried until a clip shows the object
 _DEPTHS = ("order", "none")
 _CROPS = ("none", "amodal", "visible")
 
@@ -42,12 +41,7 @@ def split_video_objects(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[st
         list[dict]: the same dicts with ``object``, the position among the annotations, and
         ``occluders``, the amodal masks of a few other objects; masks are shared, not copied.
     """
-    found = [
-        {**item, OBJECT_KEY: number}
-        for item in dataset_dicts
-        for number, track in enumerate(item.get("annotations", []))
-        if not track.get("iscrowd", 0) and any(track[VISIBLE_KEY]) and track.get(AMODAL_KEY)
-    ]
+    found = split_tracks(dataset_dicts)
     tubes = [item["annotations"][item[OBJECT_KEY]][AMODAL_KEY] for item in found]
     for place, item in enumerate(found):
         rng = np.random.default_rng(place)
@@ -150,7 +144,7 @@ class ObjectVideoMapper:
         """
         rng = sample_generator(sample_seed)
         track = dataset_dict["annotations"][dataset_dict[OBJECT_KEY]]
-        indices = self._draw_frames(rng, track[VISIBLE_KEY])
+        indices = draw_frames(rng, track[VISIBLE_KEY], self.num_frames, random=self.is_train)
         flip = self.is_train and self.flip and bool(rng.random() < 0.5)
         geometries = self._geometries(dataset_dict, track, indices, flip)
         visible = _decode(track[VISIBLE_KEY], indices, geometries)
@@ -178,25 +172,13 @@ class ObjectVideoMapper:
         geometries: Sequence[ClipGeometry],
     ) -> torch.Tensor:
         """Read the chosen frames, uint8 [T, 3, H, W]."""
-        source = item["file_names"] if "file_names" in item else item["file_name"]
-        with open_frames(source) as opened:
-            raw = opened.read(indices)
+        raw = read_frames(item, indices)
         frames = np.concatenate(
             [g.apply_frames(frame[None]) for g, frame in zip(geometries, raw, strict=True)]
         )
         if self.is_train:
             frames = random_color_change(rng, self.color_jitter).apply_frames(frames)
         return frames_to_tensor(frames)
-
-    def _draw_frames(self, rng: np.random.Generator, visible: Sequence[RLE | None]) -> list[int]:
-        """Choose T successive frames, in training with the object visible in one if that works."""
-        length = len(visible)
-        latest = max(0, length - self.num_frames)
-        for _ in range(_MAX_DRAWS):
-            start = int(rng.integers(latest + 1)) if self.is_train else 0
-            if any(visible[start : start + self.num_frames]):
-                break
-        return [min(start + t, length - 1) for t in range(self.num_frames)]
 
     def _geometries(
         self, item: dict[str, Any], track: dict[str, Any], indices: list[int], flip: bool

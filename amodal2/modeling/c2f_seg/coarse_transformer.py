@@ -11,6 +11,7 @@ h positions, K codes (index K is MASK).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +89,18 @@ class VideoBlock(nn.Module):
         self.attn2 = Attention(width, heads, dropout)
         self.mlp = feed_forward(width, dropout)
         self.window = window
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Take the weights of an image block too, and do what it does in each frame at first."""
+        if prefix + "attn.proj.weight" in state:
+            for old, new in (("attn.", "attn1."), ("ln2.", "ln3.")):
+                for name in [name for name in state if name.startswith(prefix + old)]:
+                    state[prefix + new + name.removeprefix(prefix + old)] = state.pop(name)
+            for old, layer in (("ln2.", self.ln2), ("attn2.", self.attn2)):
+                for name, value in layer.state_dict().items():
+                    still = name.startswith("proj.")
+                    state[prefix + old + name] = torch.zeros_like(value) if still else value
+        super()._load_from_state_dict(state, prefix, *args)
 
     def forward(self, x: Tensor, frames: int) -> Tensor:
         """Map Tensor[N * T, L, D] to the same shape; ``frames`` is T."""

@@ -75,7 +75,9 @@ class C2FSegCompleter(Completer):
 
 @COMPLETER_REGISTRY.register()
 def c2f_seg(
-    model: C2FSeg, *, seed: int = 0, windows: int = 2, patches: int = 64
+    model: C2FSeg, *, seed: int = 0, windows: int = 2, patches: int = 64, refine: bool = True
 ) -> C2FSegCompleter:
-    """Make a :class:`C2FSegCompleter`, see there."""
+    """Make a :class:`C2FSegCompleter`, see there; without ``refine`` it takes the coarse masks."""
+    if not refine:
+        model.refine = None
     return C2FSegCompleter(model, seed=seed, windows=windows, patches=patches)

@@ -36,6 +36,7 @@ from amodal2.modeling.c2f_seg.decoding import (
 )
 from amodal2.modeling.c2f_seg.paste import Crop, add_visible, paste_patch
 from amodal2.modeling.c2f_seg.refine import RefineModule
+from amodal2.modeling.c2f_seg.vq_blocks import channels_last
 from amodal2.modeling.c2f_seg.vq_mask import MaskAutoencoder
 from amodal2.structures import fields
 from amodal2.structures.rle import decode_rle
@@ -236,7 +237,7 @@ class C2FSeg(nn.Module):
         if self.refine is None:
             return losses
         shares = top_probabilities(logits.detach()[..., : self.model.mask_index], TRAINING_TOP_K)
-        coarse = self.g_model.coarse_masks(RandomChoice().codes(shares))
+        coarse = self.g_model.coarse_masks(RandomChoice().codes(shares), self.g_model.stride)
         found = self.refine(features, coarse)
         for name, fine, truth in zip(("visible", "amodal"), found, (visible, amodal), strict=True):
             if fine is not None:
@@ -301,14 +302,16 @@ class C2FSeg(nn.Module):
             top_k=self.options.top_k,
             temperature=self.options.temperature,
         )
-        coarse = self.g_model.coarse_masks(codes)
+        # The refinement looks at one pixel per code only.
+        alone = self.refine is None or self.options.probability == "sum"
+        coarse = self.g_model.coarse_masks(codes, 1 if alone else self.g_model.stride)
         found = self._refine(features, coarse)[:, 0]
         return found.unflatten(0, (-1, length))[:, :frames].flatten(0, 1)
 
     def extract(self, images: Tensor) -> list[Tensor]:
         """Return C2, C3, C4 and C5 of RGB patches Tensor[B, 3, S, S], uint8 or in [0, 1]."""
         scaled = images.float() / 255 if images.dtype == torch.uint8 else images
-        features = self.backbone(scaled)
+        features = self.backbone(channels_last(scaled))
         return [features[level] for level in LEVELS]
 
     def paste(

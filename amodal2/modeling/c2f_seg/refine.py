@@ -77,7 +77,8 @@ class RefineModule(nn.Module):
 
         Args:
             features: C2, C3, C4 and C5.
-            coarse (Tensor[B, 1, S, S]): in [0, 1]; every (S / h)-th pixel is used.
+            coarse (Tensor[B, 1, S, S] or [B, 1, h, h]): in [0, 1]; every (S / h)-th pixel is used,
+                which may be all that is given.
             visible: run the visible branch too, if there is one.
 
         Returns:

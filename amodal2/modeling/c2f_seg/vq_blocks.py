@@ -18,6 +18,16 @@ def norm(channels: int, groups: int) -> nn.GroupNorm:
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
+def channels_last(x: Tensor) -> Tensor:
+    """Put the channels of a CPU's map innermost in memory.
+
+    Its convolutions want them there, and else move every input and output to and fro.
+    """
+    if x.device.type != "cpu":
+        return x
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def activate(x: Tensor) -> Tensor:
     """Apply SiLU, in place where no gradient needs the argument."""
     return F.silu(x, inplace=not torch.is_grad_enabled())
@@ -80,11 +90,11 @@ class Upsample(nn.Module):
             cells = [
                 F.conv2d(
                     padded[:, :, a : a + height + 1, b : b + width + 1], kernel, self.conv.bias
-                )
+                ).permute(0, 2, 3, 1)
                 for b, kernel in enumerate(_halves(across, 3))
             ]
-            rows.append(torch.stack(cells, dim=4))  # [B, C, s, s, 2]
-        return torch.stack(rows, dim=3).flatten(4, 5).flatten(2, 3)
+            rows.append(torch.stack(cells, dim=3))  # [B, s, s, 2, C]
+        return torch.stack(rows, dim=2).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 def _halves(kernel: Tensor, axis: int) -> tuple[Tensor, Tensor]:
@@ -175,7 +185,7 @@ class Encoder(nn.Module):
 
     def forward(self, masks: Tensor) -> Tensor:
         """Map masks Tensor[B, 1, S, S] to Tensor[B, C, h, h]."""
-        x = self.conv_in(masks)
+        x = channels_last(self.conv_in(masks))
         for level in self.down:
             x = level(x)
         return self.conv_out(activate(self.norm_out(self.mid(x))))
@@ -214,9 +224,14 @@ class Decoder(nn.Module):
         self.norm_out = norm(widths[0], groups)
         self.conv_out = nn.Conv2d(widths[0], 1, 3, padding=1)
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Map Tensor[B, C, h, h] to masks Tensor[B, 1, S, S] without bounds."""
-        x = self.mid(self.conv_in(features))
+    def forward(self, features: Tensor, step: int = 1) -> Tensor:
+        """Map Tensor[B, C, h, h] to masks without bounds.
+
+        Returns:
+            Tensor[B, 1, S / step, S / step]: every so many rows and columns, from the first ones.
+        """
+        x = self.mid(self.conv_in(channels_last(features)))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(activate(self.norm_out(x)))
+        x, last = activate(self.norm_out(x)), self.conv_out
+        return F.conv2d(x, last.weight, last.bias, stride=step, padding=last.padding)

@@ -121,9 +121,9 @@ class MaskAutoencoder(nn.Module):
         """
         return self.quant_conv(self.encoder(masks))
 
-    def decode(self, values: Tensor) -> Tensor:
-        """Map codes Tensor[B, E, h, h] to masks Tensor[B, 1, S, S] without bounds."""
-        return self.decoder(self.post_quant_conv(values))
+    def decode(self, values: Tensor, step: int = 1) -> Tensor:
+        """Map codes Tensor[B, E, h, h] to masks without bounds; see ``Decoder``."""
+        return self.decoder(self.post_quant_conv(values), step)
 
     def forward(self, masks: Tensor) -> tuple[Tensor, Quantised]:
         """Return the reconstruction Tensor[B, 1, S, S] of masks, and their codes."""
@@ -146,14 +146,15 @@ class MaskAutoencoder(nn.Module):
             return self.quantize.nearest(features)
 
     @torch.no_grad()
-    def coarse_masks(self, indices: Tensor) -> Tensor:
+    def coarse_masks(self, indices: Tensor, step: int = 1) -> Tensor:
         """Return the masks that codes stand for.
 
         Args:
             indices (Tensor[B, L]): int64 in [0, K); L is a square number.
+            step: take the pixels of every so many rows and columns only.
 
         Returns:
-            Tensor[B, 1, S, S]: float in [0, 1].
+            Tensor[B, 1, S / step, S / step]: float in [0, 1].
         """
         side = round(indices.shape[1] ** 0.5)
-        return self.decode(self.quantize.lookup(indices, (side, side))).clamp(0.0, 1.0)
+        return self.decode(self.quantize.lookup(indices, (side, side)), step).clamp(0.0, 1.0)

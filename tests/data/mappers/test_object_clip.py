@@ -50,6 +50,17 @@ def test_clip_shows_the_object_at_one_scale(video):
         assert not (mask & ~instance.get(fields.GT_AMODAL_MASKS)[0]).any()
 
 
+def test_crops_of_one_frame_each_fill_their_patches(video):
+    found = sample(video, scale="frame")
+    assert found["paddings"] == [(0, 0)] * 4
+    assert len({crop[2:] for crop in found["crops"]}) > 1
+
+
+def test_unknown_scale_is_named(video):
+    with pytest.raises(ValueError, match=r"a scale of .*, got 'object'"):
+        sample(video, scale="object")
+
+
 def test_short_videos_repeat_their_last_frame(video):
     found = sample(video, num_frames=LENGTH + 2)
     assert found["frame_indices"] == [*range(LENGTH), LENGTH - 1, LENGTH - 1]

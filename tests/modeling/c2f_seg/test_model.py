@@ -66,11 +66,27 @@ def test_all_but_the_vq_model_is_trained_by_default():
     assert not model.g_model.training
 
 
-def test_backbone_has_its_last_level_at_the_stride_of_the_codes():
-    model = tiny.build("C2FSeg")
-    levels = model.extract(patches(1)[0])
-    assert [level.shape[-1] for level in levels] == [16, 8, 4, 4]
-    assert model.backbone.output_shape()["res5"].stride == 16
+@pytest.mark.parametrize("stride", [8, 16])
+def test_backbone_has_its_last_level_at_the_stride_of_the_codes(stride):
+    levels = (1, 1, 1, 1) if stride == 8 else (1, 1, 1, 1, 1)
+    model = tiny.build("C2FSeg", "MODEL.C2F_SEG.VQ.CHANNEL_MULT", levels).eval()
+    images, visible = patches(1)
+    side = tiny.SIDE // stride
+    assert [level.shape[-1] for level in model.extract(images)] == [16, 8, side, side]
+    assert {model.backbone.output_shape()[name].stride for name in ("res4", "res5")} == {stride}
+    assert model.g_model.indices(visible).shape == (1, side * side)
+    assert model.complete(images, visible).shape == visible.shape
+
+
+def test_refinement_needs_one_coarse_pixel_per_code():
+    model = tiny.build("C2FSeg").eval()
+    codes = torch.randint(16, (2, 16), generator=torch.Generator().manual_seed(0))
+    whole, few = (model.g_model.coarse_masks(codes, step) for step in (1, 16))
+    torch.testing.assert_close(few, whole[..., ::16, ::16], rtol=1e-4, atol=1e-5)
+    features = model.extract(patches(2)[0])
+    with torch.no_grad():
+        found, expected = (model.refine(features, coarse)[1] for coarse in (few, whole))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +97,7 @@ def test_backbone_has_its_last_level_at_the_stride_of_the_codes():
         (("MODEL.C2F_SEG.REFINE", "both"), "MODEL.C2F_SEG.REFINE of .*, got 'both'"),
         (
             ("MODEL.C2F_SEG.VQ.CHANNEL_MULT", (1, 1)),
-            r"4 or 5 levels in .*CHANNEL_MULT, got \(1, 1\)",
+            r"4 or 5 levels.*got \(1, 1\)",
         ),
         (("INPUT.AMODAL.PATCH_SIZE", 70), "multiples of 16, got 70"),
         (("MODEL.C2F_SEG.PROBABILITY", "mean"), "got 'mean'"),
@@ -194,6 +210,19 @@ def test_complete_sums_refined_and_coarse_masks():
     model.refine = None
     coarse = model.complete(images, visible)
     torch.testing.assert_close(total, refined + coarse)
+
+
+def test_video_model_starts_from_an_image_model():
+    image = tiny.build("C2FSeg").eval()
+    video = tiny.build("C2FSeg", *VIDEO).eval()
+    found = video.load_state_dict(image.state_dict())
+    assert not found.missing_keys
+    assert not found.unexpected_keys
+    images, visible = patches(4)
+    with torch.no_grad():
+        features, codes = image.extract(images), image.g_model.indices(visible)
+        one = image.model(features[-1], codes, codes)
+        torch.testing.assert_close(video.model(features[-1], codes, codes, 4), one)
 
 
 def test_complete_of_nothing_is_nothing():

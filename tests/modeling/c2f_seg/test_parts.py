@@ -173,6 +173,8 @@ def test_upsample_equals_the_convolution_of_the_doubled_map():
 def test_autoencoder_refuses_widths_that_the_norm_cannot_split():
     with pytest.raises(ValueError, match="multiples of 32, got 24"):
         MaskAutoencoder(channels=24)
+    narrow = MaskAutoencoder(channels=24, multipliers=(1, 1), groups=8, latent_channels=8, codes=4)
+    assert narrow.encoder.norm_out.num_groups == narrow.decoder.norm_out.num_groups == 8
 
 
 def test_discriminator_judge_fixed_reaches_the_masks_alone():

@@ -36,6 +36,14 @@ def test_paste_patches_follows_the_formula(window, shift):
     np.testing.assert_allclose(got, paste_slowly(patch.numpy(), window, (12, 14), shift), atol=1e-6)
 
 
+def test_cut_windows_end_at_the_border_of_the_frame():
+    boxes = np.array([[0.0, 2.0, 5.0, 6.0], [4.0, 4.0, 6.0, 8.0]])
+    rule = CropRule((8, 8), enlarge=2.0, follow="cut")
+    found = crop_windows(boxes, rule, (8, 10))
+    # Without the border: rows -1.5 to 6.5 (no more than the frame) and 3 to 7.
+    assert found.tolist() == [[0, 0, 7, 8], [3, 2, 7, 10]]
+
+
 def test_paste_patches_of_ones_fills_the_box():
     full = paste_patches(torch.ones(1, 1, 64, 128), torch.tensor([[3.0, 5, 20, 30]]), (32, 40))
     expected = torch.zeros(32, 40)
