@@ -23,7 +23,7 @@ from amodal2.utils.detectron2_compat import launch  # noqa: F401 imports Detectr
 from benchmarks.aquarium_report import write_report  # isort: skip
 from benchmarks.aquarium_runs import Plan, prepare_start, run_options, run_variant  # isort: skip
 from benchmarks.aquarium_variants import select  # isort: skip
-from benchmarks.table_runs import in_process, is_complete  # isort: skip
+from benchmarks.table_runs import Call, add_numbers, is_complete, run_jobs  # isort: skip
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,16 +42,18 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="FILE",
         help="visible frame detector and vita_module that all rows start from",
     )
-    for name, meaning in {
-        "iterations": "of a row, 15 frames each",
-        "detector_iterations": "of the amodal detector, on from the visible one",
-        "size": "shorter edge of the network's input in pixels",
-        "train_videos": "the first so many of the training set",
-        "val_videos": "the first so many of the validation set",
-        "threads": "of the processor",
-    }.items():
-        flag, value = "--" + name.replace("_", "-"), getattr(defaults, name)
-        parser.add_argument(flag, type=int, default=value, help=f"{meaning} (default {value})")
+    add_numbers(
+        parser,
+        defaults,
+        {
+            "iterations": "of a row, 15 frames each",
+            "detector_iterations": "of the amodal detector, on from the visible one",
+            "size": "shorter edge of the network's input in pixels",
+            "train_videos": "the first so many of the training set",
+            "val_videos": "the first so many of the validation set",
+            "threads": "of the processor",
+        },
+    )
     parser.add_argument(
         "--score",
         type=float,
@@ -86,8 +88,14 @@ def main(argv: list[str] | None = None) -> int:
     plan = make_plan(args)
     try:
         variants = select(args.only, full=args.full)
-        todo = [
-            (variant, seed)
+        jobs: list[tuple[str, list[Call]]] = [
+            (
+                f"{variant.name}, seed {seed}",
+                [
+                    (prepare_start, (plan, variant.detector)),
+                    (run_variant, (plan, variant, seed)),
+                ],
+            )
             for seed in args.seeds
             for variant in variants
             if not is_complete(plan.result(variant, seed), run_options(plan, variant, seed))
@@ -95,19 +103,9 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as e:
         print(e, file=sys.stderr)
         return 2
-    failed = []
-    for variant, seed in todo:
-        print(f"aquarium_table: {variant.name}, seed {seed}", flush=True)
-        try:
-            in_process(prepare_start, plan, variant.detector)
-            in_process(run_variant, plan, variant, seed)
-        except RuntimeError as e:
-            failed.append(f"{variant.name}, seed {seed}: {e}")
-        write_report(variants, plan.out, describe(plan))
-    print(write_report(variants, plan.out, describe(plan)))
-    for text in failed:
-        print(f"aquarium_table: {text}", file=sys.stderr)
-    return 1 if failed else 0
+    return run_jobs(
+        "aquarium_table", jobs, lambda: write_report(variants, plan.out, describe(plan))
+    )
 
 
 if __name__ == "__main__":

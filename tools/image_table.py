@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from amodal2.utils.detectron2_compat import launch  # noqa: F401 imports Detectron2 silently
@@ -39,9 +38,7 @@ from benchmarks.image_transfer import (  # isort: skip
     Transfer,
     run_transfer,
 )
-from benchmarks.table_runs import in_process, is_complete  # isort: skip
-
-Job = tuple[str, int, Callable[..., None], tuple[object, ...]]
+from benchmarks.table_runs import Call, add_numbers, is_complete, run_jobs  # isort: skip
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,14 +59,16 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
         metavar=("WEIGHTS", "BANK"),
         help="of mask transfer, for two more rows",
     )
-    for name, meaning in {
-        "detector_iterations": "of the detector",
-        "iterations": "of a head",
-        "val_images": "the first so many of the validation set",
-        "threads": "of the processor",
-    }.items():
-        flag, value = "--" + name.replace("_", "-"), getattr(defaults, name)
-        parser.add_argument(flag, type=int, default=value, help=f"{meaning} (default {value})")
+    add_numbers(
+        parser,
+        defaults,
+        {
+            "detector_iterations": "of the detector",
+            "iterations": "of a head",
+            "val_images": "the first so many of the validation set",
+            "threads": "of the processor",
+        },
+    )
     return parser.parse_args(argv)
 
 
@@ -87,28 +86,28 @@ def describe(plan: Plan) -> list[str]:
     ]
 
 
-def find_work(args: argparse.Namespace, plan: Plan) -> list[Job]:
-    """Return the runs that are not complete, in order: row, seed, function, its arguments.
+def find_jobs(args: argparse.Namespace, plan: Plan) -> list[tuple[str, list[Call]]]:
+    """Return title and calls of the runs that are not complete, in order.
 
     Raises:
         ValueError: if a complete run has other options, or mask transfer lacks its detector.
     """
-    todo: list[Job] = [
-        (head, seed, run_head, ())
+    jobs: list[tuple[str, list[Call]]] = [
+        (f"{head}, seed {seed}", [(run_head, (plan, head, seed))])
         for seed in args.seeds
         for head in args.only
         if not is_complete(plan.result(head, seed), run_options(plan, head, seed))
     ]
     if args.transfer is None:
-        return todo
+        return jobs
     if DETECTOR not in args.only:
         raise ValueError(
             f"image_table: expected {DETECTOR} among --only, since mask transfer completes what it "
             f"finds, got {args.only}"
         )
     transfer = Transfer(*args.transfer)
-    return todo + [
-        (name, seed, run_transfer, (transfer,))
+    return jobs + [
+        (f"{name}, seed {seed}", [(run_transfer, (plan, transfer, name, seed))])
         for seed in args.seeds
         for name in TRANSFERS
         if not is_complete(plan.result(name, seed), transfer.options(name))
@@ -123,22 +122,11 @@ def main(argv: list[str] | None = None) -> int:
     if args.transfer:
         titles |= {name: title for name, (title, _) in TRANSFERS.items()}
     try:
-        todo = find_work(args, plan)
+        jobs = find_jobs(args, plan)
     except ValueError as e:
         print(e, file=sys.stderr)
         return 2
-    failed = []
-    for name, seed, work, arguments in todo:
-        print(f"image_table: {name}, seed {seed}", flush=True)
-        try:
-            in_process(work, plan, *arguments, name, seed)
-        except RuntimeError as e:
-            failed.append(f"{name}, seed {seed}: {e}")
-        write_report(titles, plan.out, describe(plan))
-    print(write_report(titles, plan.out, describe(plan)))
-    for text in failed:
-        print(f"image_table: {text}", file=sys.stderr)
-    return 1 if failed else 0
+    return run_jobs("image_table", jobs, lambda: write_report(titles, plan.out, describe(plan)))
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_main_skips_complete_runs_and_goes_on_after_a_failure(
             options = runs.run_options(plan, variant, *seed)
             write(plan.out, result(variant.name, *seed, 30.0, options=options))
 
-    monkeypatch.setattr(tool, "in_process", work)
+    monkeypatch.setattr("benchmarks.table_runs.in_process", work)
     argv = ["--out", str(tmp_path), "--only", "a2vis", "genvis_amodal", "--seeds", "1"]
     assert tool.main(argv) == 1
     assert calls == [

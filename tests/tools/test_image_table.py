@@ -251,7 +251,7 @@ def test_main_skips_complete_runs_and_goes_on_after_a_failure(
         options = json.loads(json.dumps(options_of(plan, name, seed)))
         write(plan.out, {**run(name, seed, 30.0), "options": options})
 
-    monkeypatch.setattr(tool, "in_process", work)
+    monkeypatch.setattr("benchmarks.table_runs.in_process", work)
     files = [str(transfer.weights), str(transfer.bank)]
     argv = ["--out", str(tmp_path), "--transfer", *files, "--only", "bcnet", "mask_joint"]
     assert tool.main(argv) == 1

@@ -137,7 +137,10 @@ def prepare_start(plan: Plan, head: str) -> None:
     """
     if not plan.start.is_file():
         folder = plan.start.parent
-        options = [*shared_options(), "SOLVER.MAX_ITER", plan.detector_iterations]
+        options = [
+            *shared_options(),
+            *("MODEL.WEIGHTS", "", "SOLVER.MAX_ITER", plan.detector_iterations),
+        ]
         train(make_config(config_name(_DETECTOR), options, folder))
         state = read_weights(str(folder / "model_final.pth"))["model"]
         kept = {k: torch.as_tensor(v) for k, v in state.items() if not k.startswith(_MASK_HEAD)}

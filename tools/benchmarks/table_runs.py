@@ -2,11 +2,59 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+Call = tuple[Callable[..., None], tuple[Any, ...]]
+"""A function at the top of a module, and its arguments."""
+
+
+def add_numbers(
+    parser: argparse.ArgumentParser, defaults: object, meanings: Mapping[str, str]
+) -> None:
+    """Add options for whole numbers.
+
+    Args:
+        parser: gets the options.
+        defaults: has an attribute for each.
+        meanings: attribute -> help.
+    """
+    for name, meaning in meanings.items():
+        flag, value = "--" + name.replace("_", "-"), getattr(defaults, name)
+        parser.add_argument(flag, type=int, default=value, help=f"{meaning} (default {value})")
+
+
+def run_jobs(
+    tool: str, jobs: Sequence[tuple[str, Sequence[Call]]], write: Callable[[], str]
+) -> int:
+    """Run jobs one after another, each call in a process of its own; one that fails is left.
+
+    Args:
+        tool: name for the messages.
+        jobs: title and calls of each.
+        write: writes the table and returns it; called after each job, its last result printed.
+
+    Returns:
+        int: exit status, 1 if a job failed.
+    """
+    failed = []
+    for title, calls in jobs:
+        print(f"{tool}: {title}", flush=True)
+        try:
+            for work, arguments in calls:
+                in_process(work, *arguments)
+        except RuntimeError as e:
+            failed.append(f"{title}: {e}")
+        write()
+    print(write())
+    for text in failed:
+        print(f"{tool}: {text}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def is_complete(path: Path, options: list[Any]) -> bool:

@@ -3,7 +3,9 @@
 import pytest
 import torch
 from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import build_backbone
 
+from amodal2.config import get_cfg
 from amodal2.modeling.backbone import TimmBackbone
 
 _SWIN = "swin_tiny_patch4_window7_224"
@@ -68,3 +70,17 @@ def test_timm_backbone_other_strides_are_named(
 def test_timm_backbone_wrong_indices_are_named() -> None:
     with pytest.raises(ValueError, match=r"expected 4 indices .* got \(1, 2\)"):
         TimmBackbone("resnet10t", out_indices=(1, 2))
+
+
+def test_timm_fpn_backbone_gives_a_pyramid_of_one_width() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.BACKBONE.NAME = "build_timm_fpn_backbone"
+    cfg.MODEL.TIMM.NAME = "test_resnet"
+    cfg.MODEL.FPN.IN_FEATURES = ["res2", "res3", "res4", "res5"]
+    cfg.MODEL.FPN.OUT_CHANNELS = 24
+    backbone = build_backbone(cfg).eval()
+    outputs = backbone(torch.randn(1, 3, 64, 128))
+    expected = {f"p{k}": (1, 24, 64 // 2**k, 128 // 2**k) for k in range(2, 7)}
+    assert {name: tuple(x.shape) for name, x in outputs.items()} == expected
+    strides = {name: shape.stride for name, shape in backbone.output_shape().items()}
+    assert strides == {f"p{k}": 2**k for k in range(2, 7)}

@@ -51,3 +51,25 @@ def test_amodal_rcnn_without_masks_finds_boxes():
 def test_amodal_rcnn_refuses_unknown_choices(key, value):
     with pytest.raises(ValueError, match="GeneralizedRCNNAmodal: expected"):
         build_model(tiny_config("MaskJointHead", f"MODEL.AMODAL_RCNN.{key}", value))
+
+
+@pytest.mark.parametrize("head", ["AmodalMaskRCNNHead", "VRSPHead"])
+def test_amodal_rcnn_trains_the_mask_head_alone(head):
+    torch.manual_seed(0)
+    cfg = tiny_config(head, *FPN_KEYS, "MODEL.RESNETS.NORM", "BN", "MODEL.BACKBONE.FREEZE_AT", 0)
+    cfg.MODEL.AMODAL_RCNN.TRAIN_MASK_HEAD_ONLY = True
+    model = build_model(cfg).train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    with EventStorage():
+        losses = model([make_sample()])
+    sum(losses.values()).backward()
+    optimizer.step()
+    assert losses["loss_amodal_mask"] > 0
+    assert all(name.startswith("loss_") and "rpn" not in name for name in losses)
+    changed = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert changed
+    assert all(name.startswith("roi_heads.mask_head.") for name in changed)
+    assert not any("recon_net" in name for name in changed)

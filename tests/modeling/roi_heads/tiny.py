@@ -12,6 +12,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, Backbone
 from detectron2.structures import BitMasks, Boxes, Instances
 from torch import nn
 
+import amodal2.modeling  # noqa: F401 registers the detector and its heads
 from amodal2.config import get_cfg
 
 SIZE = (64, 96)
