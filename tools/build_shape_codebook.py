@@ -2,10 +2,13 @@
 """Learn typical shapes of the classes of an image dataset, for VRSP's shape prior.
 
 Trains an auto-encoder on the amodal masks of all objects, each cut out of its amodal box, and
-clusters their codes class by class. MODEL.VRSP.SHAPES takes the file that is written.
+clusters their codes class by class. MODEL.VRSP.SHAPES takes the file that is written. The two files
+of the official code can be turned into such a file instead; nothing in them is run.
 
-Example:
+Examples:
     python tools/build_shape_codebook.py --dataset kins_2019_amodal_train \\
+        --output kins_shapes.safetensors
+    python tools/build_shape_codebook.py --official kins_recon_net.pth kins_codebook.npy \\
         --output kins_shapes.safetensors
 """
 
@@ -20,13 +23,13 @@ import torch
 from detectron2.data import DatasetCatalog
 
 import amodal2.data.datasets  # noqa: F401 registers the datasets
-from amodal2.checkpoint import write_weights
-from amodal2.modeling.roi_heads.shape_codebook import shape_tensors
+from amodal2.checkpoint import read_code_dictionary, read_weights, write_weights
+from amodal2.modeling.roi_heads.shape_codebook import ShapeAutoencoder, shape_tensors
 from amodal2.modeling.roi_heads.shape_learning import ShapeSettings, learn_shapes
 from amodal2.structures.image_json import AMODAL_SEGM
 from amodal2.structures.rle import decode_rle
 from amodal2.structures.shared_masks import SharedMasks
-from amodal2.utils.errors import AnnotationError
+from amodal2.utils.errors import AnnotationError, CheckpointError
 from amodal2.utils.logging import get_logger, setup_logging
 
 logger = get_logger("amodal2.build_shape_codebook")
@@ -38,7 +41,15 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="registered dataset")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", metavar="NAME", help="registered dataset")
+    source.add_argument(
+        "--official",
+        nargs=2,
+        type=Path,
+        metavar=("NET", "CODES"),
+        help="auto-encoder (*_recon_net.pth) and codes (*_codebook.npy) of the official code",
+    )
     parser.add_argument("--output", required=True, type=Path, help="file, *.safetensors")
     parser.add_argument(
         "--size", type=int, default=28, help="side of the masks, that of the head's (default: 28)"
@@ -67,6 +78,27 @@ def read_shapes(name: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.cat(masks), torch.tensor(classes, dtype=torch.int64)
 
 
+def read_official(net_file: Path, code_file: Path) -> dict[str, torch.Tensor]:
+    """Return the contents of the official files under our names."""
+    net, codes = ShapeAutoencoder(), read_code_dictionary(code_file)
+    state = read_weights(net_file)["model"]
+    try:
+        net.load_state_dict({name: torch.as_tensor(value) for name, value in state.items()})
+    except RuntimeError as e:
+        raise ValueError(
+            f"build_shape_codebook: expected the auto-encoder of VRSP with 2 layers of 8 channels, "
+            f"got other parameters in {net_file}: {', '.join(sorted(state)[:4])}"
+        ) from e
+    lengths = {index: values.shape[1] for index, values in codes.items()}
+    odd = {index: length for index, length in lengths.items() if length % net.channels}
+    if odd:
+        raise ValueError(
+            f"build_shape_codebook: expected codes of {net.channels} channels, got lengths {odd} "
+            f"in {code_file}"
+        )
+    return shape_tensors(net, codes)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Learn and write the shapes; the exit status is 0 on success."""
     args = parse_arguments(argv)
@@ -75,12 +107,16 @@ def main(argv: list[str] | None = None) -> int:
         epochs=args.epochs, codes=args.codes, augment=not args.no_augment, seed=args.seed
     )
     try:
-        net, codes = learn_shapes(*read_shapes(args.dataset, args.size), settings)
-    except (AnnotationError, KeyError, OSError, ValueError) as e:
+        if args.official:
+            tensors = read_official(*args.official)
+        else:
+            tensors = shape_tensors(*learn_shapes(*read_shapes(args.dataset, args.size), settings))
+    except (AnnotationError, CheckpointError, KeyError, OSError, ValueError) as e:
         logger.error("%s: %s", type(e).__name__, e)
         return 1
-    write_weights(shape_tensors(net, codes), args.output, fp16=False)
-    logger.info("%s: shapes of %d classes", args.output, len(codes))
+    write_weights(tensors, args.output, fp16=False)
+    classes = sum(name.startswith("codes.") for name in tensors)
+    logger.info("%s: shapes of %d classes", args.output, classes)
     return 0
 
 

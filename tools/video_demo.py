@@ -144,9 +144,21 @@ def load_model(args: argparse.Namespace) -> tuple[CfgNode, StreamingModel]:
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
+    if cfg.MODEL.META_ARCHITECTURE.startswith("GeneralizedRCNN"):
+        raise ValueError(
+            "video_demo: expected a config of a system for videos, such as AmodalTrackRCNN, got "
+            f"{cfg.MODEL.META_ARCHITECTURE}, which works on images; use tools/image_demo.py"
+        )
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: the weights are random, the tracks mean nothing")
     return cfg, model_zoo.load_model(cfg)
+
+
+def number_of_classes(cfg: CfgNode) -> int:
+    """Return the number of classes of the model's head."""
+    node = cfg.MODEL
+    boxes = node.META_ARCHITECTURE == "AmodalTrackRCNN"
+    return node.ROI_HEADS.NUM_CLASSES if boxes else node.SEM_SEG_HEAD.NUM_CLASSES
 
 
 def chosen_classes(wanted: list[str] | None, names: Mapping[int, str]) -> frozenset[int] | None:
@@ -241,7 +253,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         cfg, model = load_model(args)
         dataset = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else ""
-        names = dataset_categories(dataset, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES)
+        names = dataset_categories(dataset, number_of_classes(cfg))
         settings = make_settings(args, cfg, names)
         completion = make_completion(args, cfg)
         args.output.mkdir(parents=True, exist_ok=True)

@@ -11,13 +11,14 @@ from amodal2.checkpoint.export import export_weights, write_weights
 from amodal2.checkpoint.load_report import LoadReport
 from amodal2.checkpoint.mask2former import upgrade_mask2former_keys
 from amodal2.checkpoint.official import OfficialWeights, translate_official
-from amodal2.checkpoint.readers import read_weights
+from amodal2.checkpoint.readers import read_code_dictionary, read_weights
 
 __all__ = [
     "AmodalCheckpointer",
     "LoadReport",
     "OfficialWeights",
     "export_weights",
+    "read_code_dictionary",
     "read_weights",
     "translate_official",
     "upgrade_mask2former_keys",

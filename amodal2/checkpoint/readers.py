@@ -82,6 +82,41 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     return data
 
 
+def read_code_dictionary(path: str | Path) -> dict[int, torch.Tensor]:
+    """Read the codes of VRSP's official code: ``numpy.save`` of a dict from class to codes.
+
+    Args:
+        path: ``*_codebook.npy``; it is a pickle, of which nothing is run.
+
+    Returns:
+        dict[int, Tensor[L, D]]: contiguous class index -> float32 codes on the CPU.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(
+            f"read_code_dictionary: expected a codebook, got no such file: {path}"
+        )
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            (np.lib.format.read_array_header_2_0 if version > (1, 0) else
+             np.lib.format.read_array_header_1_0)(file)  # fmt: skip
+            data = _WeightUnpickler(file, encoding="latin1").load()
+        codes = {int(k): torch.as_tensor(v).detach().cpu().float() for k, v in data.item().items()}
+        if not codes or any(values.ndim != 2 for values in codes.values()):
+            raise ValueError("no class with codes [L, D]")
+    except _DAMAGED as e:
+        detail = (str(e).splitlines() or ["no message"])[0]
+        raise CheckpointError(
+            f"read_code_dictionary: expected numpy.save of a dict of codes per class, got {path} "
+            f"({type(e).__name__}: {detail})"
+        ) from e
+    return codes
+
+
 def _choose_reader(path: Path) -> Callable[[Path], Any]:
     """Choose the reader by the first bytes."""
     with path.open("rb") as file:

@@ -9,11 +9,12 @@ import re
 
 _HEAD = "roi_heads.mask_head."
 _AISFORMER = f"{_HEAD}mask_head_model."
+_RECLASSIFIER = "roi_heads.recls."
 _TOWER = re.compile(r"^roi_heads\.(amodal|visible)_mask_head\.(?:(deconv|predictor)\.)?")
 _UNUSED = {
     f"{_HEAD}predictor_TR.": "the official code does not use it",
     "roi_heads.recon_net.": "repeats roi_heads.mask_head.recon_net",
-    "roi_heads.recls.": "belongs to the re-classifier, which is not part of the heads here",
+    f"{_HEAD}recls.": "belongs to the re-classifier, see MODEL.VRSP.RECLASSIFIER",
 }
 
 
@@ -28,6 +29,8 @@ def roi_head_name(name: str) -> str:
     """
     if name.startswith(_AISFORMER):
         return _HEAD + name.removeprefix(_AISFORMER)
+    if name.startswith(_RECLASSIFIER):
+        return f"{_HEAD}recls.{name.removeprefix(_RECLASSIFIER)}"
     tower = _TOWER.match(name)
     if tower is None:
         return name

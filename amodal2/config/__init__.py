@@ -14,10 +14,12 @@ from amodal2.config.common import add_common_config
 from amodal2.config.diffusion_vas import add_diffusion_vas_config
 from amodal2.config.mask_classification import add_mask_classification_config
 from amodal2.config.mask_transfer import add_mask_transfer_config
+from amodal2.config.official import AmodalCfgNode
 from amodal2.config.roi_heads import add_roi_heads_config
 from amodal2.config.savos import add_savos_config
 
 __all__ = [
+    "AmodalCfgNode",
     "add_a2vis_config",
     "add_amodal2_config",
     "add_baselines_config",
@@ -53,8 +55,9 @@ def get_cfg() -> CfgNode:
     """Return Detectron2's default configuration with the keys of amodal2.
 
     Returns:
-        A new, unfrozen configuration.
+        A new, unfrozen configuration, which also takes the files of AISFormer and AIStron.
     """
-    cfg = _detectron2_defaults()
+    cfg = AmodalCfgNode()
+    cfg.update(_detectron2_defaults())
     add_amodal2_config(cfg)
     return cfg

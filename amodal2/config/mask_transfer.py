@@ -34,6 +34,8 @@ def _add_training_config(cfg: CfgNode) -> None:
     node.STRIDE = 16
     # V, visual concepts per cell.
     node.NUM_CONCEPTS = 128
+    # True divides the features of every cell by their norm before concepts are read.
+    node.UNIT_FEATURES = True
     # Depth of ScaleNet's ResNet: 18, 34 or 50.
     node.SCALE_DEPTH = 18
     # True gives ScaleNet the detector's mask as fourth channel; False reads the paper literally.
@@ -42,8 +44,11 @@ def _add_training_config(cfg: CfgNode) -> None:
     node.GT_SCALE = 0.0
     # Size of the filter w2 over the concepts' votes, odd.
     node.K2 = 3
+    # True lets votes count that lay query and reference side by side (the paper's padding); False
+    # asks for a common cell.
+    node.VOTE_BORDER = True
     # Standard deviation of the target's peak as a share of the vote map's short side; at least one
-    # cell.
+    # cell. 0 makes the target one single cell.
     node.SIGMA = 0.05
     # "pair" divides the votes by the root of the product of both patches' norms, "ncc" by the
     # query's norm and the reference's norm under it, "none" leaves them alone.
@@ -71,6 +76,8 @@ def _add_inference_config(cfg: CfgNode) -> None:
     node.REFINE = "none"
     # Channels of this network's finest level, a multiple of 4.
     node.REFINE_CHANNELS = 16
+    # True cuts transferred masks at the box of the query; False lets them reach beyond.
+    node.CLIP_TO_BOX = False
     # True keeps the visible mask and cuts what lies on neither another object nor near it.
     node.UNION_VISIBLE = False
     # UNION_VISIBLE: reach around the visible mask in image pixels.

@@ -102,6 +102,20 @@ def _add_vrsp_config(cfg: CfgNode) -> None:
     node.MATCHING_WEIGHTS = (0.01, 0.05)
     # Base of the rescoring by the nearest shape (ALPHA in the source: 3), above 1; 0 for none.
     node.RESCORE_ALPHA = 0.0
+    node.RECLASSIFIER = CfgNode()
+    # True adds the re-classifier (RECLS_NET in the source), a second opinion on the class of what
+    # is visible. It reads the refined visible mask as a probability; the source multiplies the
+    # features by raw logits.
+    node.RECLASSIFIER.ENABLED = False
+    # Channels of its 3x3 convolutions; the widths of the source's network could not be looked up.
+    node.RECLASSIFIER.CONV_DIMS = (256, 256)
+    # Widths of its fully connected layers before the last one.
+    node.RECLASSIFIER.FC_DIMS = (1024,)
+    # Weight of its loss on features inside the true visible masks (GT_WEIGHT in the source).
+    node.RECLASSIFIER.TRUTH_WEIGHT = 0.1
+    # True multiplies scores by 0.6 + 0.4 times its probability of the class (RESCORING in the
+    # source, off in all of its configs).
+    node.RECLASSIFIER.RESCORING = False
 
 
 def _rename_official_keys(cfg: CfgNode) -> None:

@@ -66,9 +66,12 @@ def test_names_of_heads(theirs, ours):
 
 def test_second_copies_and_the_re_classifier_of_vrsp_are_left_out():
     names = ["roi_heads.mask_head.recon_net.x", "roi_heads.recon_net.x", "roi_heads.recls.fc.bias"]
-    found = translate_official({name: torch.zeros(1) for name in names})
+    weights = {name: torch.zeros(1) for name in names}
+    found = translate_official(weights)
+    ours = "roi_heads.mask_head.recls.fc.bias"
     assert list(found.state) == names[:1]
-    assert set(found.dropped) == set(names[1:])
+    assert set(found.dropped) == {names[1], ours}
+    assert list(translate_official(weights, [ours]).state) == [names[0], ours]
 
 
 def test_two_names_for_one_parameter_are_refused():

@@ -220,7 +220,7 @@ class MaskTransferrer:
     def fuse(
         self, query: Query, index: Tensor, ranks: Tensor, placement: Placement, scene: Scene
     ) -> Tensor:
-        """Average placed references and apply what ``REFINE`` and ``UNION_VISIBLE`` ask for.
+        """Average placed references and apply ``REFINE``, ``CLIP_TO_BOX`` and ``UNION_VISIBLE``.
 
         Args:
             query: the object.
@@ -238,6 +238,8 @@ class MaskTransferrer:
         if self.options.refine in NET_REFINEMENTS:
             mask = self._correct(query, mask, scene)
         mask = mask >= 0.5
+        if self.options.clip_to_box:
+            mask = mask & _inside(query.box, image_points(_size(scene), mask.device))
         if self.options.union_visible:
             visible, others = scene.visible[None], scene.others[None]
             mask = unite_with_visible(mask[None], visible, others, self.options.ring)[0]
@@ -304,7 +306,7 @@ class MaskTransferrer:
         )
         shape = (votes.shape[1], votes.shape[2])
         cells = bank.cells[index]
-        valid = valid_votes(query_sizes, cells, padded, shape)
+        valid = valid_votes(query_sizes, cells, padded, shape, border=network.border)
         logits = network.score(own_votes, valid, many, query_sizes, references, cells)
         places = peaks(votes, valid, subpixel=self.options.subpixel)
         centres = vote_places(places, bank.centres[index], padded)
@@ -335,6 +337,11 @@ class MaskTransferrer:
             factor = torch.where(used, found[fields.MT_SCORE] ** self.options.rescore, 1.0)
             result.set(fields.SCORES, result.get(fields.SCORES) * factor)
         return result
+
+
+def _inside(box: Tensor, points: Tensor) -> Tensor:
+    """Tell which points (Tensor[1, H, W, 2]) lie in a box (bool Tensor[H, W])."""
+    return ((points >= box[:2]) & (points < box[2:])).all(dim=-1)[0]
 
 
 def _size(scene: Scene) -> tuple[int, int]:

@@ -378,7 +378,8 @@ class MaskTransfer(nn.Module):
         votes = self.network.vote(*arguments)
         own_votes = self.network.score.filter(*arguments)
         shape = (votes.shape[1], votes.shape[2])
-        valid = valid_votes(query_sizes, reference_sizes, padded, shape)
+        border = self.network.border
+        valid = valid_votes(query_sizes, reference_sizes, padded, shape, border=border)
         logits = self.network.score(own_votes, valid, *arguments)
         places = vote_places(middle, reference_middle, padded)
         voted = vote_places(peaks(votes, valid), reference_middle, padded).flip(1)

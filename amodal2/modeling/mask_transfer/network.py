@@ -37,6 +37,7 @@ class TransferNetwork(nn.Module):
         short_side: L, short side of a whole object in patch pixels.
         longest: limit of a patch's longer side in pixels.
         scale_mask: whether ScaleNet sees the detector's mask.
+        border: whether votes count that lay a query beside a reference, without a common cell.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class TransferNetwork(nn.Module):
         short_side: int,
         longest: int,
         scale_mask: bool,
+        border: bool = True,
     ) -> None:
         super().__init__()
         self.encoder, self.scale_net, self.vote, self.score = encoder, scale_net, vote, score
-        self.refine = refine
+        self.refine, self.border = refine, border
         self.short_side, self.longest, self.scale_mask = short_side, longest, scale_mask
 
     def predict_ratios(
@@ -81,7 +83,9 @@ class TransferNetwork(nn.Module):
 
     def fingerprint(self) -> str:
         """Return what a bank must have been encoded with."""
-        return encoder_hash(self.encoder, self.short_side, self.longest, self.encoder.stride)
+        changed = () if self.encoder.concepts.unit else (0,)
+        settings = (self.short_side, self.longest, self.encoder.stride, *changed)
+        return encoder_hash(self.encoder, *settings)
 
 
 def build_network(cfg: CfgNode) -> TransferNetwork:
@@ -114,7 +118,9 @@ def build_network(cfg: CfgNode) -> TransferNetwork:
             f"{spec.stride}"
         )
     with_refinement = node.REFINE in NET_REFINEMENTS or "refine" in node.TRAIN
-    encoder = PatchEncoder(backbone, feature, node.STRIDE, spec.channels, node.NUM_CONCEPTS)
+    encoder = PatchEncoder(
+        backbone, feature, node.STRIDE, spec.channels, node.NUM_CONCEPTS, unit=node.UNIT_FEATURES
+    )
     return TransferNetwork(
         encoder,
         build_scale_net(node.SCALE_DEPTH, with_mask=node.SCALE_MASK),
@@ -124,4 +130,5 @@ def build_network(cfg: CfgNode) -> TransferNetwork:
         short_side=node.L,
         longest=round(node.MAX_SIDE * node.L),
         scale_mask=node.SCALE_MASK,
+        border=node.VOTE_BORDER,
     )

@@ -19,6 +19,7 @@ class TransferOptions:
     subpixel: bool = False
     topk: int = 1
     refine: str = "none"
+    clip_to_box: bool = False
     union_visible: bool = False
     ring: int = 5
     rerank: float = 0.0

@@ -20,10 +20,12 @@ class VisualConceptLayer(nn.Module):
     Args:
         in_channels: of the backbone's features.
         num_concepts: V.
+        unit: divide the features of every cell by their norm; False takes them as they are.
     """
 
-    def __init__(self, in_channels: int, num_concepts: int) -> None:
+    def __init__(self, in_channels: int, num_concepts: int, *, unit: bool = True) -> None:
         super().__init__()
+        self.unit = unit
         self.filters = nn.Conv2d(in_channels, num_concepts, 1)
         nn.init.normal_(self.filters.weight, std=1 / math.sqrt(in_channels))
         bias = self.filters.bias
@@ -34,7 +36,7 @@ class VisualConceptLayer(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the concepts (Tensor[B, V, h, w], not negative) of features [B, C, h, w]."""
-        active = F.relu(self.filters(F.normalize(features, dim=1)))
+        active = F.relu(self.filters(F.normalize(features, dim=1) if self.unit else features))
         return F.softplus(self.importance)[:, None, None] * active
 
 
@@ -47,14 +49,22 @@ class PatchEncoder(nn.Module):
         stride: patch pixels per cell of it.
         channels: of it.
         num_concepts: V.
+        unit: of ``VisualConceptLayer``.
     """
 
     def __init__(
-        self, backbone: nn.Module, feature: str, stride: int, channels: int, num_concepts: int
+        self,
+        backbone: nn.Module,
+        feature: str,
+        stride: int,
+        channels: int,
+        num_concepts: int,
+        *,
+        unit: bool = True,
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.concepts = VisualConceptLayer(channels, num_concepts)
+        self.concepts = VisualConceptLayer(channels, num_concepts, unit=unit)
         self.feature, self.stride, self.num_concepts = feature, stride, num_concepts
 
     def forward(self, patches: Sequence[Tensor]) -> list[Tensor]:

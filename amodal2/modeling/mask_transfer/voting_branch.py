@@ -100,7 +100,12 @@ def _norm_under_query(
 
 
 def valid_votes(
-    query_sizes: Tensor, reference_sizes: Tensor, padded: tuple[int, int], shape: tuple[int, int]
+    query_sizes: Tensor,
+    reference_sizes: Tensor,
+    padded: tuple[int, int],
+    shape: tuple[int, int],
+    *,
+    border: bool = True,
 ) -> Tensor:
     """Tell which votes exist without the padding of query and reference.
 
@@ -109,29 +114,35 @@ def valid_votes(
         reference_sizes (Tensor[P, 2]): true sizes in cells.
         padded: padded height and width of the queries.
         shape: height and width of Z.
+        border: keep the outermost votes, where query and reference touch without a common cell.
 
     Returns:
         Tensor[P, Hz, Wz]: bool.
     """
-    inside = []
+    inside, less = [], 0 if border else 1
     for axis in (0, 1):
         t = torch.arange(shape[axis], device=query_sizes.device) - padded[axis]
         low, high = -query_sizes[:, axis, None], reference_sizes[:, axis, None]
-        inside.append((t >= low) & (t <= high))
+        inside.append((t >= low + less) & (t <= high - less))
     return inside[0][:, :, None] & inside[1][:, None, :]
 
 
 def target_votes(places: Tensor, valid: Tensor, sigma: float) -> Tensor:
-    """Return Gaussians of height 1.
+    """Return Gaussians of height 1, or single cells of 1.
 
     Args:
         places (Tensor[P, 2]): u* in cells, order (y, x).
         valid (Tensor[P, Hz, Wz]): bool; elsewhere the target is 0.
-        sigma: standard deviation as a share of the shorter valid side, at least one cell.
+        sigma: standard deviation as a share of the shorter valid side, at least one cell; 0 gives
+            the nearest cell alone.
 
     Returns:
         Tensor[P, Hz, Wz]: Z*.
     """
+    if sigma == 0:
+        rows = torch.arange(valid.shape[1], device=places.device) == places[:, :1].round()
+        columns = torch.arange(valid.shape[2], device=places.device) == places[:, 1:].round()
+        return (rows[:, :, None] & columns[:, None, :] & valid).to(places.dtype)
     sides = torch.stack([valid.any(2).sum(1), valid.any(1).sum(1)], dim=1)
     width = (sigma * sides.amin(dim=1)).clamp(min=1.0)[:, None]
     rows = torch.arange(valid.shape[1], device=places.device) - places[:, :1]

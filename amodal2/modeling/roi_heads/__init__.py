@@ -8,15 +8,15 @@
 | AISFormer | aisformer.py | AISFormer | official names without ``mask_head_model.`` |
 | AISFormer as in AIStron | aisformer.py | AISFormerDeep | AIStron's |
 | BCNet | bcnet.py | BCNet | official names |
-| VRSP | vrsp.py | VRSPHead | as MaskJoint, fuse_layer, recon_net |
+| VRSP | vrsp.py, reclassifier.py | VRSPHead | as MaskJoint, fuse_layer, recon_net, recls |
 
 The heads are in Detectron2's ``ROI_MASK_HEAD_REGISTRY`` and work in its ``GeneralizedRCNN`` with
 ``StandardROIHeads``. ``GeneralizedRCNNAmodal`` (amodal_rcnn.py) pastes every kind of mask and keeps
 one copy of the ground truth; ``GeneralizedRCNNAmodalWithTTA`` (test_time_augmentation.py) averages
 over versions of an image. What they share is in amodal_mask_head.py, mask_targets.py,
 mask_losses.py, towers.py and postprocess.py; VRSP's shapes are learned by shape_learning.py and
-kept by shape_codebook.py. ``AmodalTrackRCNN`` (track_rcnn.py, track_linking.py) adds the track head
-of MaskTrack R-CNN, so that any of the heads follows the objects of a video.
+kept by shape_codebook.py. ``AmodalTrackRCNN`` (track_rcnn.py, track_linking.py, track_memory.py)
+adds the track head of MaskTrack R-CNN, so that any of the heads follows the objects of a video.
 """
 
 from amodal2.modeling.roi_heads.aisformer import AISFormer, AISFormerDeep

@@ -5,7 +5,7 @@ Shapes: N detections of a frame, M tracks so far, D numbers per embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -83,18 +83,28 @@ class LinkWeights:
     category: float = 10.0
 
 
-class TrackLinker:
-    """Gives the detections of successive frames the numbers of tracks.
+@dataclass
+class LinkMemory:
+    """The latest detection of every track, for ever.
 
-    A track is remembered by its latest detection, for ever.
+    Attributes:
+        embeddings (Tensor[M, D] | None): None before the first frame.
+        boxes (Tensor[M, 4]): corners in pixels.
+        classes (Tensor[M]): int64 class index.
     """
 
-    def __init__(self, weights: LinkWeights) -> None:
-        """Start without tracks."""
+    embeddings: Tensor | None = None
+    boxes: Tensor = field(default_factory=lambda: torch.zeros((0, 4)))
+    classes: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
+
+
+class TrackLinker:
+    """Gives the detections of successive frames the numbers of tracks."""
+
+    def __init__(self, weights: LinkWeights, memory: LinkMemory | None = None) -> None:
+        """Go on from a memory, which is changed; None starts without tracks."""
         self.weights = weights
-        self._embeddings: Tensor | None = None
-        self._boxes = torch.zeros((0, 4))
-        self._classes = torch.zeros(0, dtype=torch.int64)
+        self.memory = memory or LinkMemory()
 
     def __call__(
         self, boxes: Tensor, classes: Tensor, scores: Tensor, embeddings: Tensor
@@ -110,34 +120,32 @@ class TrackLinker:
         Returns:
             Tensor[N]: track numbers from 1; 0 for a detection whose track has a better one.
         """
-        if self._embeddings is None:
-            self._embeddings = embeddings[:0]
-            self._boxes, self._classes = boxes[:0], classes[:0]
-        likeness = self._compare(boxes, classes, scores, embeddings)
+        memory = self.memory
+        known = embeddings[:0] if memory.embeddings is None else memory.embeddings.clone()
+        if memory.embeddings is None:
+            memory.boxes, memory.classes = boxes[:0], classes[:0]
+        likeness = self._compare(boxes, classes, scores, match_logits(embeddings, known))
         best, choice = likeness.max(dim=1)
         numbers = torch.zeros(len(boxes), dtype=torch.int64)
         for track in choice[choice > 0].unique().tolist():
             rivals = (choice == track).nonzero()[:, 0]
             winner = int(rivals[best[rivals].argmax()])
             numbers[winner] = track
-            self._embeddings[track - 1] = embeddings[winner]
-            self._boxes[track - 1] = boxes[winner]
-            self._classes[track - 1] = classes[winner]
+            known[track - 1] = embeddings[winner]
+            memory.boxes[track - 1] = boxes[winner]
+            memory.classes[track - 1] = classes[winner]
         new = (choice == 0).nonzero()[:, 0]
-        numbers[new.cpu()] = len(self._boxes) + 1 + torch.arange(len(new))
-        self._embeddings = torch.cat((self._embeddings, embeddings[new]))
-        self._boxes = torch.cat((self._boxes, boxes[new]))
-        self._classes = torch.cat((self._classes, classes[new]))
+        numbers[new.cpu()] = len(memory.boxes) + 1 + torch.arange(len(new))
+        memory.embeddings = torch.cat((known, embeddings[new]))
+        memory.boxes = torch.cat((memory.boxes, boxes[new]))
+        memory.classes = torch.cat((memory.classes, classes[new]))
         return numbers
 
-    def _compare(
-        self, boxes: Tensor, classes: Tensor, scores: Tensor, embeddings: Tensor
-    ) -> Tensor:
+    def _compare(self, boxes: Tensor, classes: Tensor, scores: Tensor, logits: Tensor) -> Tensor:
         """Return how well each detection fits a new object and each track, [N, M + 1]."""
-        assert self._embeddings is not None, "TrackLinker: expected a started memory, got none"
-        likeness = match_logits(embeddings, self._embeddings).log_softmax(dim=1)
-        overlap = F.pad(pairwise_iou(Boxes(boxes), Boxes(self._boxes)), (1, 0))
-        same = F.pad((classes[:, None] == self._classes[None]).float(), (1, 0), value=1.0)
+        likeness = logits.log_softmax(dim=1)
+        overlap = F.pad(pairwise_iou(Boxes(boxes), Boxes(self.memory.boxes)), (1, 0))
+        same = F.pad((classes[:, None] == self.memory.classes[None]).float(), (1, 0), value=1.0)
         confidence = scores.clamp(min=1e-6).log()[:, None]
         weights = self.weights
         return (

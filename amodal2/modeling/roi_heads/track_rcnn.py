@@ -5,7 +5,7 @@ Shapes: T frames, N objects or regions, D numbers per embedding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -25,11 +25,11 @@ from amodal2.modeling.roi_heads.track_linking import (
     match_logits,
     track_loss,
 )
+from amodal2.modeling.roi_heads.track_memory import KINDS, TrackMemory
 from amodal2.structures import fields
-from amodal2.structures.rle import encode_masks
-from amodal2.structures.track import MaskTube, Track, VideoPrediction
+from amodal2.structures.clip import ClipOutput
+from amodal2.structures.track import VideoPrediction
 
-_KINDS = {"visible": fields.PRED_VISIBLE_MASKS, "amodal": fields.PRED_AMODAL_MASKS}
 _OCCLUDER_IOU, _OCCLUDER_PIXELS = 0.05, 20  # as data/mappers/occluders.py
 
 
@@ -38,8 +38,15 @@ class AmodalTrackRCNN(GeneralizedRCNNAmodal):
     """Detects objects frame by frame and joins them by embeddings of their regions.
 
     Trained on two frames of a sample: the detector on one of them, the embeddings on finding its
-    objects in the other. In tests a video is read frame by frame.
+    objects in the other. In tests a video is read frame by frame: whole videos of a data set, or
+    frames as they come by the predictor of ``amodal2.video`` (``start``, ``forward_clip``,
+    ``finish_clips``), with masks of the size of the network's input, after the last frame.
+
+    Attributes:
+        clip_len (int): frames per call of ``forward_clip``.
     """
+
+    clip_len = 1
 
     @configurable
     def __init__(
@@ -144,72 +151,63 @@ class AmodalTrackRCNN(GeneralizedRCNNAmodal):
     @torch.no_grad()
     def _predict_video(self, video: dict[str, Any]) -> dict[str, Any]:
         frames, size = video["frames"], (video["height"], video["width"])
-        linker, tubes = TrackLinker(self.link_weights), dict[int, _Tube]()
+        memory = self.start()
         for t in range(len(frames)):
-            images, features = self._features([frames.clip(t, t + 1)[0]])
-            proposals, _ = self.proposal_generator(images, features, None)
-            (found,), _ = self.roi_heads(images, features, proposals, None)
-            embeddings = self._embed(features, [found.pred_boxes])
-            boxes = found.pred_boxes.tensor.clone()
-            found.pred_ids = linker(boxes, found.pred_classes, found.scores, embeddings)
-            found = amodal_postprocess(found, *size, tuple(_KINDS), threshold=self.threshold)
-            _collect(found, t, tubes)
+            memory.add(self._find(frames.clip(t, t + 1)[0], size, memory))
         prediction = VideoPrediction(video["video_id"], *size, length=len(frames))
-        ranked = sorted(tubes.items(), key=lambda item: -item[1].score)[: self.top_k]
-        prediction.tracks = [tube.track(number, len(frames)) for number, tube in ranked]
+        prediction.tracks = [
+            tube.track(number, len(frames)) for number, tube in memory.ranked(self.top_k)
+        ]
         return {"video_id": video["video_id"], "prediction": prediction}
+
+    def _find(self, frame: Tensor, size: tuple[int, int], memory: TrackMemory) -> Instances:
+        """Detect and link the objects of the next frame (RGB [3, H, W]); masks have the size."""
+        images, features = self._features([frame])
+        proposals, _ = self.proposal_generator(images, features, None)
+        (found,), _ = self.roi_heads(images, features, proposals, None)
+        embeddings = self._embed(features, [found.pred_boxes])
+        boxes = found.pred_boxes.tensor.clone()
+        linker = TrackLinker(self.link_weights, memory.links)
+        found.pred_ids = linker(boxes, found.pred_classes, found.scores, embeddings)
+        return amodal_postprocess(found, *size, tuple(KINDS), threshold=self.threshold)
+
+    def start(self) -> TrackMemory:
+        """Return the state before the first frame of a video."""
+        return TrackMemory()
+
+    @torch.no_grad()
+    def forward_clip(self, frames: Tensor, state: TrackMemory) -> tuple[None, TrackMemory]:
+        """Detect and link the objects of the next frames.
+
+        The tracks are chosen after the last frame, so there is no output before.
+
+        Args:
+            frames (Tensor[T, 3, H, W]): RGB, 0 to 255.
+            state: of :meth:`start` or of the frames before; changed.
+
+        Returns:
+            tuple: None and the state.
+        """
+        size = (frames.shape[2], frames.shape[3])
+        for frame in frames:
+            state.add(self._find(frame, size, state))
+        return None, state
+
+    def finish_clips(self, state: TrackMemory) -> Iterator[ClipOutput]:
+        """Yield the masks of the best tracks, frame by frame."""
+        kinds = {kind: any(kind in t.masks for t in state.tubes.values()) for kind in KINDS}
+        if not any(kinds.values()):
+            kinds["amodal"] = True
+        yield from state.outputs(self.top_k, kinds)
+
+    def class_scores(self, state: TrackMemory) -> Tensor:
+        """Return the scores of the best tracks by class, [N, K]."""
+        return state.class_scores(self.top_k, self.roi_heads.num_classes)
 
     @property
     def threshold(self) -> float:
         """Lowest probability inside a mask."""
         return self.output["threshold"]
-
-
-@dataclass
-class _Tube:
-    """What was found of one track."""
-
-    scores: list[float] = field(default_factory=list)
-    votes: dict[int, float] = field(default_factory=dict)
-    masks: dict[str, dict[int, Any]] = field(default_factory=dict)
-
-    @property
-    def score(self) -> float:
-        """Mean over the frames with a detection."""
-        return sum(self.scores) / len(self.scores)
-
-    def track(self, number: int, length: int) -> Track:
-        """Return the track over all frames, with the class of the highest sum of scores."""
-        tubes: dict[str, MaskTube] = {
-            kind: [found.get(t) for t in range(length)] for kind, found in self.masks.items()
-        }
-        category = max(self.votes, key=self.votes.__getitem__)
-        return Track(number, category, self.score, tubes.get("visible"), tubes.get("amodal"))
-
-
-def _collect(found: Instances, t: int, tubes: dict[int, _Tube]) -> None:
-    """Add the detections of frame t, at the size of the video, to their tracks."""
-    masks = {
-        kind: encode_masks(found.get(name).cpu().numpy())
-        for kind, name in _KINDS.items()
-        if found.has(name)
-    }
-    filled = {
-        kind: found.get(name).flatten(1).any(dim=1).tolist()
-        for kind, name in _KINDS.items()
-        if found.has(name)
-    }
-    rows = zip(
-        found.pred_ids.tolist(), found.pred_classes.tolist(), found.scores.tolist(), strict=True
-    )
-    for i, (number, category, score) in enumerate(rows):
-        if number == 0:
-            continue
-        tube = tubes.setdefault(number, _Tube())
-        tube.scores.append(score)
-        tube.votes[category] = tube.votes.get(category, 0.0) + score
-        for kind, values in masks.items():
-            tube.masks.setdefault(kind, {})[t] = values[i] if filled[kind][i] else None
 
 
 def frame_objects(truth: Instances) -> Instances:

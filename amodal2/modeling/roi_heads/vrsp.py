@@ -21,6 +21,11 @@ from amodal2.modeling.roi_heads.mask_kinds import AMODAL, VISIBLE
 from amodal2.modeling.roi_heads.mask_losses import mask_loss, select_class
 from amodal2.modeling.roi_heads.mask_rcnn import MaskJointHead
 from amodal2.modeling.roi_heads.mask_targets import MaskTargets
+from amodal2.modeling.roi_heads.reclassifier import (
+    Reclassifier,
+    reclassification_loss,
+    reclassified_scores,
+)
 from amodal2.modeling.roi_heads.shape_codebook import ShapeAutoencoder, ShapeCodebook, load_shapes
 from amodal2.modeling.roi_heads.towers import TowerSettings
 from amodal2.structures import fields
@@ -36,8 +41,8 @@ class VRSPHead(MaskJointHead):
 
     The visible tower reads the features inside the coarse amodal mask, then the amodal tower those
     inside the refined visible mask beside the shapes nearest to the coarse amodal mask. In training
-    the towers also learn from features inside the true masks. The re-classifier of the source,
-    whose scores it does not use by default, is left out.
+    the towers also learn from features inside the true masks. A re-classifier looks at the features
+    inside the visible mask, if ``reclassifier`` is given.
     """
 
     @configurable
@@ -53,6 +58,9 @@ class VRSPHead(MaskJointHead):
         guided_weight: float = 1.0,
         matching_weights: tuple[float, float] = (0.01, 0.05),
         rescore_alpha: float = 0.0,
+        reclassifier: Reclassifier | None = None,
+        reclassifier_truth_weight: float = 0.1,
+        reclassifier_rescoring: bool = False,
         **kwargs: Any,
     ) -> None:
         """Build the layers.
@@ -69,6 +77,9 @@ class VRSPHead(MaskJointHead):
                 the guided one, after the last convolution and after the upsampling.
             rescore_alpha: above 1, scores sink with the distance of the amodal mask from its
                 nearest shape; 0 leaves them alone.
+            reclassifier: gives a second opinion on classes; None leaves it out.
+            reclassifier_truth_weight: of its loss on the true visible masks.
+            reclassifier_rescoring: let scores sink where it disagrees.
             **kwargs: of :class:`AmodalMaskHead`.
 
         Raises:
@@ -90,6 +101,9 @@ class VRSPHead(MaskJointHead):
         self.guided_weight = guided_weight
         self.matching_weights = matching_weights
         self.rescore_alpha = rescore_alpha
+        self.recls = reclassifier
+        self.reclassifier_truth_weight = reclassifier_truth_weight
+        self.reclassifier_rescoring = reclassifier_rescoring
         self.shape_prior = shape_prior
         if shape_prior:
             channels = tower.in_channels
@@ -104,6 +118,7 @@ class VRSPHead(MaskJointHead):
     def from_config(cls, cfg: CfgNode, input_shape: ShapeSpec) -> dict[str, Any]:
         """Translate config keys into the arguments of ``__init__``."""
         node = cfg.MODEL.VRSP
+        own = node.RECLASSIFIER
         return {
             **super().from_config(cfg, input_shape),
             "shape_prior": node.SHAPE_PRIOR,
@@ -114,6 +129,9 @@ class VRSPHead(MaskJointHead):
             "guided_weight": node.GUIDED_WEIGHT,
             "matching_weights": tuple(node.MATCHING_WEIGHTS),
             "rescore_alpha": node.RESCORE_ALPHA,
+            "reclassifier": _build_reclassifier(cfg, input_shape) if own.ENABLED else None,
+            "reclassifier_truth_weight": own.TRUTH_WEIGHT,
+            "reclassifier_rescoring": own.RESCORING,
         }
 
     def forward(self, x: Tensor, instances: list[Instances]) -> Any:
@@ -125,7 +143,8 @@ class VRSPHead(MaskJointHead):
 
         Returns:
             dict[str, Tensor] | list[Instances]: in training the losses of the coarse masks, and
-            ``loss_<kind>_refined``, ``loss_<kind>_guided``, ``loss_feature_matching``; else
+            ``loss_<kind>_refined``, ``loss_<kind>_guided``, ``loss_feature_matching`` and, with a
+            re-classifier, ``loss_reclassification``; else
             ``instances`` with the refined masks (and new ``scores`` if they are rescored).
         """
         coarse = self._look(x, x, x)
@@ -133,6 +152,8 @@ class VRSPHead(MaskJointHead):
             classes = torch.cat([entry.pred_classes for entry in instances])
             refined, _ = self._refine(x, coarse[0], classes, self._shapes(coarse[0], classes))
             self.store(refined, classes, instances)
+            if self.recls is not None and self.reclassifier_rescoring:
+                self._rescore_by_class(x, refined, instances)
             if self.rescore_alpha:
                 self._rescore(instances)
             return instances
@@ -145,7 +166,45 @@ class VRSPHead(MaskJointHead):
         losses = self.losses(coarse[0], targets)
         losses.update(self._second_losses(coarse[0], refined, guided[0], targets))
         losses["loss_feature_matching"] = self._matching_loss(coarse, guided)
+        if self.recls is not None:
+            losses["loss_reclassification"] = self._class_loss(
+                self.recls, x, refined, targets, small[VISIBLE]
+            )
         return losses
+
+    def _class_loss(
+        self,
+        recls: Reclassifier,
+        x: Tensor,
+        refined: dict[str, Tensor],
+        targets: MaskTargets,
+        true: Tensor,
+    ) -> Tensor:
+        """Teach the re-classifier the regions' classes.
+
+        A region counts as much as its predicted visible mask overlaps the true one, and once more
+        with features inside the true mask. Regions without a known visible mask are left out.
+        """
+        known = targets.known[VISIBLE].to(x.device)
+        classes = targets.classes.to(x.device)
+        found = select_class(refined[VISIBLE], classes).detach() > 0
+        overlap = _overlap(found, targets.masks[VISIBLE] > 0.5)[known]
+        inside = x * _attention(refined[VISIBLE].detach(), classes)
+        features = torch.cat([inside[known], (x * true[:, None])[known]])
+        weights = torch.cat([overlap, torch.full_like(overlap, self.reclassifier_truth_weight)])
+        return reclassification_loss(recls(features), classes[known].repeat(2), weights)
+
+    def _rescore_by_class(
+        self, x: Tensor, refined: dict[str, Tensor], instances: list[Instances]
+    ) -> None:
+        """Lower the scores of objects whose visible part looks like another class."""
+        assert self.recls is not None, "the caller has looked"
+        classes = torch.cat([entry.pred_classes for entry in instances])
+        logits = self.recls(x * _attention(refined[VISIBLE], classes))
+        parts = logits.split([len(entry) for entry in instances])
+        for entry, part in zip(instances, parts, strict=True):
+            if entry.has(fields.SCORES):
+                entry.scores = reclassified_scores(entry.scores, part, entry.pred_classes)
 
     def _look(self, for_amodal: Tensor, for_visible: Tensor, x: Tensor) -> _Pass:
         """Apply both towers; return logits and features by kind."""
@@ -236,6 +295,16 @@ class VRSPHead(MaskJointHead):
             distance = (masks - nearest).abs().mean(dim=(1, 2))
             factor = (self.rescore_alpha - distance).log() / math.log(self.rescore_alpha)
             entry.scores = (entry.scores * factor.clamp(min=0)).sqrt()
+
+
+def _build_reclassifier(cfg: CfgNode, input_shape: ShapeSpec) -> Reclassifier:
+    """Build the re-classifier that ``MODEL.VRSP.RECLASSIFIER`` describes."""
+    node = cfg.MODEL.VRSP.RECLASSIFIER
+    side = cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
+    num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    return Reclassifier(
+        input_shape.channels, side, num_classes, list(node.CONV_DIMS), list(node.FC_DIMS)
+    )
 
 
 def _attention(logits: Tensor, classes: Tensor) -> Tensor:

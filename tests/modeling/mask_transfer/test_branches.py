@@ -198,3 +198,29 @@ def test_rescale_keeps_the_exact_scale_and_the_limit():
     assert patch.scale == (31 / 16, 2.0)
     assert rescale(torch.rand(3, 20, 31), 0.01, 62).size == (40, 62)
     assert rescale(torch.rand(3, 1, 40), 10.0, 62).size == (1, 4)
+
+
+def test_votes_without_a_common_cell_can_be_left_out():
+    sizes = torch.tensor([[2, 3]]), torch.tensor([[4, 5]])
+    whole = valid_votes(*sizes, (3, 3), (8, 9))
+    inner = valid_votes(*sizes, (3, 3), (8, 9), border=False)
+    assert (int(whole.sum()), int(inner.sum())) == (7 * 9, 5 * 7)
+    assert not (inner & ~whole).any()
+    # A query of ones over a reference of ones: the votes left out are those without any sum.
+    found = convolve_pairs(torch.ones(1, 1, 2, 3), torch.ones(1, 1, 4, 5), torch.ones(1, 1, 1))
+    assert (found[0] > 0.5).equal(valid_votes(*sizes, (2, 3), (7, 9), border=False)[0])
+
+
+def test_target_of_one_cell():
+    valid = torch.ones(1, 4, 6, dtype=torch.bool)
+    target = target_votes(torch.tensor([[1.4, 2.6]]), valid, 0.0)
+    assert target.nonzero().tolist() == [[0, 1, 3]]
+    assert target.sum() == 1
+
+
+def test_concepts_of_features_as_they_are():
+    unit, plain = VisualConceptLayer(4, 3), VisualConceptLayer(4, 3, unit=False)
+    plain.load_state_dict(unit.state_dict())
+    features = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(unit(3 * features), unit(features))
+    torch.testing.assert_close(plain(3 * features), 3 * plain(features))

@@ -90,6 +90,22 @@ def test_transfer_completes_a_cut_object_beyond_its_box(network, bank, options):
         assert found.scores.tolist() == pytest.approx([expected, 0.8])
 
 
+def test_transferred_mask_can_be_cut_at_the_box(network, bank):
+    image, mask = thing(0)
+    visible = mask.clone()
+    visible[:, 34:] = False
+    objects = proposals(visible[None])
+    free, cut = (
+        toy_transferrer(network, bank, clip_to_box=clip)(image, objects, visible[None])
+        for clip in (False, True)
+    )
+    assert free.pred_masks[0, :, 34:].any()
+    assert not cut.pred_masks[0, :, 34:].any()
+    box = torch.zeros_like(mask)
+    box[4:36, 4:34] = True
+    assert cut.pred_masks[0].equal(free.pred_masks[0] & box)
+
+
 def test_transfer_leaves_objects_alone_that_it_cannot_complete(network, bank):
     image, mask = thing(0)
     masks = torch.stack([mask, mask, mask])

@@ -1,6 +1,8 @@
 """MaskTrack R-CNN with an amodal head: embeddings, linking, training and tracks."""
 
+import json
 import math
+from contextlib import closing
 
 import pytest
 import torch
@@ -15,8 +17,12 @@ from amodal2.modeling.roi_heads.track_linking import (
     track_loss,
 )
 from amodal2.modeling.roi_heads.track_rcnn import frame_objects
+from amodal2.video import Predictor, PredictorSettings
+from tests.conftest import load_script
+from tests.engine.toy import restored_loggers
 from tests.modeling.roi_heads.tiny import tiny_config
 from tests.modeling.tiny import ArrayFrames, make_sample
+from tests.utils.sample_videos import make_video
 
 
 def build(head="AISFormer", *changes):
@@ -138,6 +144,72 @@ def test_track_rcnn_gives_tracks_of_the_video(head):
         assert (track.visible is None) == (head == "AmodalMaskRCNNHead")
         assert all(mask is None or mask["size"] == [128, 192] for mask in track.amodal)
     assert len(prediction.to_annotations()) == len(prediction.tracks)
+
+
+def frames_of(sample):
+    return sample["frames"].permute(0, 2, 3, 1).to(torch.uint8).numpy()
+
+
+@pytest.mark.parametrize("head", ["AISFormer", "AmodalMaskRCNNHead"])
+def test_track_rcnn_in_the_predictor_finds_what_the_evaluator_sees(head):
+    model = build(head, "TEST.AMODAL.TOPK", 3).eval()
+    sample = clip_sample()
+    frames = frames_of(sample)
+    height, width = frames.shape[1:3]
+    video = {"video_id": 1, "height": height, "width": width}
+    (output,) = model(
+        [video | {"frames": ArrayFrames(torch.from_numpy(frames).permute(0, 3, 1, 2))}]
+    )
+    with closing(Predictor(model, PredictorSettings(top_k=3))) as predictor:
+        assert predictor.push(frames) == []
+        tracks = predictor.finish().to_prediction(1).tracks
+        expected = output["prediction"].tracks
+        assert [track.score for track in tracks] == pytest.approx([t.score for t in expected])
+        for found, wanted in zip(tracks, expected, strict=True):
+            assert found.category_id == wanted.category_id
+            assert found.amodal == wanted.amodal
+            assert (found.visible is None) == (head == "AmodalMaskRCNNHead")
+
+
+def test_track_rcnn_goes_on_from_a_saved_state():
+    model, frames = build().eval(), frames_of(clip_sample())
+    found = []
+    for cut in (0, 2):
+        with closing(Predictor(model)) as predictor:
+            predictor.push(frames[:cut])
+            state = predictor.state_dict()
+        with closing(Predictor(model)) as predictor:
+            predictor.load_state_dict(state)
+            predictor.push(frames[cut:])
+            found.append(predictor.finish().to_prediction(1))
+    assert found[0] == found[1]
+    assert len(found[0].tracks) > 0
+
+
+def test_track_rcnn_without_detections_gives_no_tracks():
+    model = build("AISFormer", "MODEL.ROI_HEADS.SCORE_THRESH_TEST", 1.0).eval()
+    with closing(Predictor(model)) as predictor:
+        predictor.push(frames_of(clip_sample()))
+        assert len(predictor.finish()) == 0
+
+
+def test_video_demo_runs_a_track_rcnn(tmp_path):
+    keys = ["MODEL.META_ARCHITECTURE", "AmodalTrackRCNN", "MODEL.TRACK_RCNN.HIDDEN_DIM", 32]
+    cfg = tiny_config("AISFormer", *keys, "INPUT.MIN_SIZE_TEST", 64)
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    make_video(tmp_path / "a.mp4", 3)
+    tool = load_script("tools/video_demo.py")
+    arguments = ["--input", str(tmp_path / "a.mp4"), "--output", str(tmp_path / "out")]
+    common = [*arguments, "--score", "0", "--save", "json,overlay"]
+    with restored_loggers():
+        assert tool.main(["--config-file", str(tmp_path / "config.yaml"), *common]) == 0
+        cfg.MODEL.META_ARCHITECTURE = "GeneralizedRCNNAmodal"
+        (tmp_path / "images.yaml").write_text(cfg.dump())
+        assert tool.main(["--config-file", str(tmp_path / "images.yaml"), *common]) == 1
+    content = json.loads((tmp_path / "out/tracks.json").read_text())
+    assert len(content["categories"]) == 3
+    assert content["videos"][0]["length"] == 3
+    assert content["annotations"]
 
 
 def test_track_rcnn_reads_frames_as_rgb():

@@ -4,10 +4,12 @@ import json
 import math
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from amodal2.data.datasets import register_video_amodal_instances
 from amodal2.engine import AmodalTrainer
 from amodal2.modeling.roi_heads import GeneralizedRCNNAmodal
-from tests.engine.toy import restored_loggers, toy_config
+from tests.engine.toy import make_videos, restored_loggers, toy_config
 from tests.modeling.roi_heads.test_heads import HEADS
 from tests.modeling.roi_heads.tiny import tiny_config
 from tests.modeling.roi_heads.toy_pictures import make_pictures
@@ -111,9 +113,27 @@ def test_trainer_trains_tracks(tmp_path):
     images.DATASETS.TRAIN = videos.DATASETS.TRAIN
     images.INPUT.AMODAL.MAPPER = "ClipMapper"
     images.INPUT.AMODAL.CLIP_LEN, images.INPUT.AMODAL.NUM_CLIPS = 2, 1
-    with restored_loggers():
-        AmodalTrainer(images).train()
-    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text().splitlines()[-1])
+    tested = "toy_2026_amodal_track_rcnn"
+    file, dicts = tmp_path / "videos.json", make_videos(tmp_path, num_videos=1)
+    records = [
+        {**record, "id": n, "video_id": video["video_id"], "category_id": record["category_id"] + 1}
+        for video in dicts
+        for n, record in enumerate(video.pop("annotations"), 1)
+    ]
+    entries = [{"id": video.pop("video_id"), **video} for video in dicts]
+    names = [{"id": 1, "name": "red"}, {"id": 2, "name": "blue"}]
+    file.write_text(json.dumps({"videos": entries, "annotations": records, "categories": names}))
+    register_video_amodal_instances(tested, file, tmp_path)
+    images.DATASETS.TEST = (tested,)
+    try:
+        with restored_loggers():
+            results = AmodalTrainer(images).train()
+    finally:
+        DatasetCatalog.remove(tested)
+        MetadataCatalog.remove(tested)
+    assert {"visible", "amodal"} <= results.keys()
+    assert "AP50" in results["amodal"]
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text().splitlines()[0])
     assert math.isfinite(metrics["loss_track"])
     assert math.isfinite(metrics["loss_occluder_mask"])
 

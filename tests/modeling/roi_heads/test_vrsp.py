@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 from detectron2.utils.events import EventStorage
 
 from amodal2.checkpoint import write_weights
+from amodal2.modeling.roi_heads.reclassifier import reclassification_loss
 from amodal2.modeling.roi_heads.shape_codebook import (
     ShapeAutoencoder,
     ShapeCodebook,
@@ -166,11 +167,60 @@ def test_shapes_that_do_not_fit_are_refused(tmp_path, squares):
         learn_shapes(squares[0][:0], squares[1][:0], ShapeSettings())
 
 
+RECLASSIFIER = ["MODEL.VRSP.RECLASSIFIER.ENABLED", True, "MODEL.VRSP.RECLASSIFIER.CONV_DIMS", (4,)]
+RECLASSIFIER += ["MODEL.VRSP.RECLASSIFIER.FC_DIMS", (8,)]
+
+
+def test_reclassifier_learns_classes_with_the_names_of_the_source():
+    head = build(*RECLASSIFIER)
+    names = {name.split(".", 1)[1] for name in head.state_dict() if name.startswith("recls.")}
+    assert names == {f"{part}.{kind}" for part in ("conv1", "fc1", "recls")
+                     for kind in ("weight", "bias")}  # fmt: skip
+    with EventStorage():
+        losses = head(torch.randn(2, 16, 14, 14), [make_regions()])
+        losses["loss_reclassification"].backward()
+        assert head.recls.conv1.weight.grad.abs().sum() > 0
+        assert head.visible_predictor.weight.grad is None
+        empty = head(torch.randn(0, 16, 14, 14), [make_regions()[:0]])
+    assert empty["loss_reclassification"] == 0
+
+
+def test_reclassification_loss_weighs_regions():
+    logits = torch.tensor([[0.0, 0.0], [9.0, 0.0]])
+    loss = reclassification_loss(logits, torch.tensor([0, 1]), torch.tensor([0.5, 0.0]))
+    assert loss.item() == pytest.approx(0.25 * math.log(2))
+
+
+def test_reclassifier_lowers_scores_where_it_disagrees():
+    head = build(*RECLASSIFIER, "MODEL.VRSP.RECLASSIFIER.RESCORING", True).eval()
+    with torch.no_grad():
+        head.recls.recls.weight.zero_()
+        head.recls.recls.bias.copy_(torch.tensor([50.0, 0.0, 0.0]))
+    found = [
+        Instances((64, 96), pred_classes=torch.tensor([0, 2]), scores=torch.tensor([0.5, 0.5])),
+        Instances((64, 96), pred_classes=torch.zeros(0, dtype=torch.int64), scores=torch.zeros(0)),
+    ]
+    with torch.no_grad():
+        head(torch.randn(2, 16, 14, 14), found)
+    assert found[0].scores.tolist() == pytest.approx([0.5, 0.3])
+    assert len(found[1].scores) == 0
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         (["MODEL.VRSP.CODE_INPUT", "masks"], "CODE_INPUT of .* got 'masks'"),
         (["MODEL.VRSP.RESCORE_ALPHA", 0.5], "RESCORE_ALPHA above 1"),
+        (
+            [
+                *RECLASSIFIER[:2],
+                "MODEL.VRSP.RECLASSIFIER.CONV_DIMS",
+                (),
+                "MODEL.VRSP.RECLASSIFIER.FC_DIMS",
+                (),
+            ],
+            "expected a layer in",
+        ),
         (
             ["MODEL.VRSP.RESCORE_ALPHA", 3.0, "MODEL.VRSP.SHAPE_PRIOR", False],
             "SHAPE_PRIOR True, or 0, got 3.0 and False",
