@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from amodal2.evaluation.completion_details import CompletionDetails
 from amodal2.evaluation.completion_input import pair_completions
 from amodal2.evaluation.completion_measure import measure_completions
@@ -119,7 +121,7 @@ def evaluate_completions(
     measures = measure_completions(objects)
     judged = [n for n, one in enumerate(objects) if only is None or one.id in only]
     if only is not None:
-        measures = measures.of_objects(judged)
+        measures = measures.take(np.flatnonzero(np.isin(measures.objects, judged)))
     counts = {"objects": len(judged), "object-frames": len(measures.rates)}
     samples = len(objects[0].samples) if objects else 1
     if samples > 1:

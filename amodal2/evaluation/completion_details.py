@@ -61,14 +61,4 @@ class CompletionDetails:
         copy = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         one = self.measures
         objects = one.objects[places] + copy * (int(one.objects.max(initial=0)) + 1)
-        return replace(
-            one,
-            objects=objects,
-            scenes=copy,
-            frames=one.frames[places],
-            rates=one.rates[places],
-            ends=one.ends[places],
-            signed_hidden=one.signed_hidden[places],
-            overlaps={name: counts[:, places] for name, counts in one.overlaps.items()},
-            box_iou=one.box_iou[:, places],
-        )
+        return replace(one.take(places), objects=objects, scenes=copy)

@@ -8,7 +8,6 @@ judged object-frames (those with A), K samples.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import cv2
@@ -60,22 +59,21 @@ class Measures:
     overlaps: dict[str, np.ndarray]
     box_iou: np.ndarray
 
-    def of_objects(self, numbers: Collection[int]) -> Measures:
-        """Return the counts of some objects.
+    def take(self, places: np.ndarray) -> Measures:
+        """Return some of the object-frames.
 
         Args:
-            numbers: of the objects.
+            places (ndarray[M]): int, in the wanted order; one may come several times.
         """
-        kept = np.isin(self.objects, np.array(sorted(numbers), dtype=np.int64))
         return Measures(
-            objects=self.objects[kept],
-            scenes=self.scenes[kept],
-            frames=self.frames[kept],
-            rates=self.rates[kept],
-            ends=self.ends[kept],
-            signed_hidden=self.signed_hidden[kept],
-            overlaps={name: counts[:, kept] for name, counts in self.overlaps.items()},
-            box_iou=self.box_iou[:, kept],
+            objects=self.objects[places],
+            scenes=self.scenes[places],
+            frames=self.frames[places],
+            rates=self.rates[places],
+            ends=self.ends[places],
+            signed_hidden=self.signed_hidden[places],
+            overlaps={name: counts[:, places] for name, counts in self.overlaps.items()},
+            box_iou=self.box_iou[:, places],
         )
 
 
