@@ -83,17 +83,19 @@ def _labels(hits: list[Hit], count: int) -> tuple[npt.NDArray[np.bool_], list[in
     whole = np.full((len(hits), count), np.inf, np.float32)
     for n, hit in enumerate(hits):
         whole[n, hit.places] = hit.depth
+    amodal = np.isfinite(whole)
+    crowd = whole[:, np.flatnonzero(amodal.sum(axis=0) > 1)]
     hides = np.zeros((len(hits), len(hits)))
-    for n, hit in enumerate(hits):
-        if hit.places.size:
-            hides[:, n] = (whole[:, hit.places] < whole[n, hit.places]).sum(axis=1)
+    for n, depth in enumerate(crowd):
+        own = np.flatnonzero(np.isfinite(depth))
+        hides[:, n] = (crowd[:, own] < depth[own]).sum(axis=1)
     nearness = [float(hit.depth.min()) if hit.depth.size else FAR for hit in hits]
     left, order = list(range(len(hits))), []
     while left:
         first = min(left, key=lambda n: (hides[left, n].sum(), nearness[n], n))
         order.append(first)
         left.remove(first)
-    return np.isfinite(whole), order
+    return amodal, order
 
 
 def _light(scene: Playroom, t: int, size: int) -> tuple[ParallelRays, FloatImage]:
