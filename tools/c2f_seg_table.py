@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Complete market and aquarium with C2F-Seg, its variants and the baselines; print the tables.
+"""Complete market, aquarium and playroom with C2F-Seg and the baselines; print the tables.
 
 Rows without weights are left out. Each result is kept in the output folder: whatever is killed goes
 on at the next call, and what is there is not computed again. table.md and table.json are written
@@ -43,7 +43,6 @@ from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.modeling.completion import CompletionSettings
 from amodal2.structures.image_json import ImageDataset
 from amodal2.structures.video_json import VideoDataset
-from amodal2.utils.detectron2_compat import launch  # noqa: F401 imports Detectron2 silently
 from amodal2.utils.files import atomic_write, write_json
 
 from benchmarks.c2f_seg_rows import ROWS, Row  # isort: skip
@@ -81,7 +80,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="datasets' root")
     parser.add_argument("--tracks", type=Path, metavar="PATH", help="of A2VIS on the aquarium")
     parser.add_argument("--images", type=int, metavar="N", help="the first N of the market")
-    parser.add_argument("--videos", type=int, metavar="N", help="the first N of the aquarium")
+    parser.add_argument("--videos", type=int, metavar="N", help="the first N of each video set")
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="NAME=FILE", help="of the rows that need some"
     )
@@ -92,23 +91,31 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
 def open_sets(args: argparse.Namespace) -> list[Set]:
     """Read the datasets that are there."""
     sets = []
-    market, aquarium = args.data / "market", args.data / "aquarium"
-    if (market / "val.json").is_file():
-        truth = read_truth(market / "val.json", args.images)
-        sets.append(Set("market", truth, annotated_scenes(truth, market)))
-    if (aquarium / "val.json").is_file():
-        videos = read_truth(aquarium / "val.json", args.videos)
-        assert isinstance(videos, VideoDataset), "the aquarium has videos"
-        sets.append(Set("aquarium", videos, annotated_scenes(videos, aquarium)))
-        if args.tracks is not None:
-            known = {video["id"] for video in videos.videos}
-            records = load_video_predictions([args.tracks], videos)
-            records = [record for record in records if record["video_id"] in known]
-            scenes = predicted_scenes(videos, aquarium, records)
-            matched = keep_objects(videos, scenes)
-            sets[-1].matched = matched
-            sets.append(Set("aquarium_predicted", matched, scenes, whole=videos))
+    for name, limit in (
+        ("market", args.images),
+        ("aquarium", args.videos),
+        ("playroom", args.videos),
+    ):
+        root = args.data / name
+        if (root / "val.json").is_file():
+            truth = read_truth(root / "val.json", limit)
+            sets.append(Set(name, truth, annotated_scenes(truth, root)))
+            if name == "aquarium" and args.tracks is not None:
+                sets.append(_with_tracks(sets[-1], root, args.tracks))
     return sets
+
+
+def _with_tracks(one: Set, root: Path, tracks: Path) -> Set:
+    """Return the same videos with predicted tracks, and note which objects these show."""
+    assert isinstance(one.truth, VideoDataset), "tracks are of videos"
+    known = {video["id"] for video in one.truth.videos}
+    whole = read_truth(root / "val.json")
+    assert isinstance(whole, VideoDataset), "so is its file"
+    records = load_video_predictions([tracks], whole)
+    records = [record for record in records if record["video_id"] in known]
+    scenes = predicted_scenes(one.truth, root, records)
+    one.matched = keep_objects(one.truth, scenes)
+    return Set(f"{one.name}_predicted", one.matched, scenes, whole=one.truth)
 
 
 def measure(row: Row, options: Sequence[str], one: Set) -> dict[str, Any]:

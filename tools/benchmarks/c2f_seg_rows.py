@@ -15,6 +15,7 @@ CONFIGS = {
 """Name of the weights -> their config."""
 
 MARKET, AQUARIUM = ("market",), ("aquarium", "aquarium_predicted")
+VIDEOS = (*AQUARIUM, "playroom")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Row:
     title: str
     completer: str
     weights: str = ""
-    sets: tuple[str, ...] = MARKET + AQUARIUM
+    sets: tuple[str, ...] = MARKET + VIDEOS
     extra: tuple[str, ...] = ()
 
     def options(self, weights: Mapping[str, str], dataset: str) -> list[str] | None:
@@ -66,9 +67,9 @@ _GT = ("aquarium",)
 ROWS = (
     Row("modal", "visible mask", "modal"),
     Row("convex", "convex hull", "convex"),
-    Row("union", "union over time", "union", sets=AQUARIUM),
-    Row("unet", "U-Net, supervised", "unet", "unet", AQUARIUM),
-    Row("savos", "SaVos", "savos", "savos", AQUARIUM),
+    Row("union", "union over time", "union", sets=VIDEOS),
+    Row("unet", "U-Net, supervised", "unet", "unet", VIDEOS),
+    Row("savos", "SaVos", "savos", "savos", VIDEOS),
     _c2f("market", "C2F-Seg image", "market", MARKET),
     _c2f("market_coarse", "without refinement", "market", MARKET, "refine=False"),
     *(_c2f(f"market_k{k}", f"K = {k}", "market", MARKET, _keys(_STEPS, k)) for k in (1, 2, 5)),
@@ -79,10 +80,10 @@ ROWS = (
         MARKET,
         _keys("MODEL.C2F_SEG.DETERMINISTIC", False),
     ),
-    _c2f("image", "C2F-Seg image", "image", AQUARIUM),
+    _c2f("image", "C2F-Seg image", "image", VIDEOS),
     _c2f("image_coarse", "image, without refinement", "image", _GT, "refine=False"),
     *(_c2f(f"image_k{k}", f"image, K = {k}", "image", _GT, _keys(_STEPS, k)) for k in (1, 2, 5)),
-    _c2f("video", "C2F-Seg video", "video", AQUARIUM),
+    _c2f("video", "C2F-Seg video", "video", VIDEOS),
     _c2f("video_one", "video, one window at once", "video", _GT, "windows=1"),
     _c2f(
         "video_still",
