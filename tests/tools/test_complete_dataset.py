@@ -11,7 +11,9 @@ from detectron2.modeling import build_model
 from amodal2.config import get_cfg
 from amodal2.data.synthetic.gum_writer import GumSpec, write_gum_split
 from amodal2.evaluation.completion import evaluate_completions
+from amodal2.structures.rle import encode_mask
 from amodal2.structures.video_json import read_video_json
+from amodal2.utils.errors import VideoError
 from tests.conftest import load_script
 from tests.engine.toy import restored_loggers
 
@@ -96,3 +98,20 @@ def test_main_trained_completer_loads_its_weights(dataset, tmp_path, kind):
 def test_main_trained_completer_without_weights_is_reported(dataset, tmp_path, capsys):
     assert run(dataset, tmp_path, "--completer", "savos") == 1
     assert "expected config=FILE and weights=FILE for savos" in capsys.readouterr().err
+
+
+def test_true_depth_is_the_layers_of_the_order():
+    near, far = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
+    near[:, :2], far[:, 2:4] = True, True
+    video = {
+        "video_id": 7,
+        "depth_order": [[2, 1, 9]],
+        "annotations": [
+            {"id": 1, "segmentations": [encode_mask(far)]},
+            {"id": 2, "segmentations": [encode_mask(near)]},
+        ],
+    }
+    depth = tool.TrueDepth(video)(np.zeros((4, 5, 3), np.uint8), 0)
+    assert depth[0].tolist() == [1, 1, 0.5, 0.5, 0]
+    with pytest.raises(VideoError, match="expected the depth_order of video 7"):
+        tool.TrueDepth({**video, "depth_order": None})
