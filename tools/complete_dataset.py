@@ -33,7 +33,7 @@ from amodal2.evaluation.completion import evaluate_completions
 from amodal2.evaluation.completion_variants import VARIANTS
 from amodal2.modeling.completion import COMPLETER_REGISTRY, CompletionSettings
 from amodal2.modeling.completion.video import COMPOSITIONS
-from amodal2.structures.rle import decode_rle
+from amodal2.structures.rle import decode_rle, rle_area, rle_box
 from amodal2.structures.track import Track
 from amodal2.structures.video_json import read_video_json
 from amodal2.utils.depth import DepthSource, layered_depth
@@ -108,6 +108,14 @@ class TrueDepth(DepthSource):
         return layered_depth(np.stack(masks) if masks else empty, len(self._tubes))
 
 
+def true_boxes(truth: dict[int, Any]) -> dict[int, list[Any]]:
+    """Return the boxes of the amodal masks, for completers that cut objects out by them."""
+    return {
+        number: [rle_box(rle) if rle and rle_area(rle) else None for rle in tube]
+        for number, tube in truth.items()
+    }
+
+
 def complete(
     completion: TrackCompletion, video: dict[str, Any], *, true_depth: bool = False
 ) -> list[dict[str, Any]]:
@@ -131,6 +139,7 @@ def complete(
             name=str(video["video_id"]),
             truth=truth,
             depth=TrueDepth(video) if true_depth else None,
+            boxes=true_boxes(truth) if completion.completer.rule.follow == "boxes" else None,
         )
     return [
         {

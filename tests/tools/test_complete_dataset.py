@@ -100,6 +100,13 @@ def test_main_trained_completer_without_weights_is_reported(dataset, tmp_path, c
     assert "expected config=FILE and weights=FILE for savos" in capsys.readouterr().err
 
 
+def test_true_boxes_are_those_of_the_masks():
+    mask, empty = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
+    mask[1:3, 2:5] = True
+    found = tool.true_boxes({3: [encode_mask(mask), encode_mask(empty), None]})
+    assert found == {3: [(2, 1, 3, 2), None, None]}
+
+
 def test_true_depth_is_the_layers_of_the_order():
     near, far = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
     near[:, :2], far[:, 2:4] = True, True
