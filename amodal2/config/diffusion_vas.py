@@ -43,6 +43,9 @@ def add_diffusion_vas_config(cfg: CfgNode) -> None:
     # Parameters whose name contains one of these are trained; () trains the whole UNet. The
     # official code trains 26% of it; a smaller part fits 24 GB.
     node.TRAINABLE = ("temporal_transformer_block", "conv_in2")
+    # Rank of the low-rank additions to the attention layers (LoRA); 0 has none. They are trained if
+    # TRAINABLE names "lora_".
+    node.LORA_RANK = 0
     # True trades time for memory in the UNet.
     node.GRADIENT_CHECKPOINTING = False
     _add_training_config(node)

@@ -27,7 +27,8 @@ def add_content_arguments(parser: argparse.ArgumentParser) -> None:
         const=HUB["content"],
         metavar="WEIGHTS",
         help="paint the hidden parts too, and write the completed objects as RGBA images in "
-        f"content/; folder or hub name of the model that paints (without one: {HUB['content']})",
+        f"content/; folder or hub name of the model that paints (without one: {HUB['content']}), "
+        "or self for a model that does both in one stage",
     )
     parser.add_argument(
         "--samples", type=int, metavar="K", help="draw K samples per object (diffusion_vas)"
@@ -54,7 +55,7 @@ def content_options(args: argparse.Namespace) -> tuple[list[str], DepthFiles | N
         ValueError: if the depth is none of the known kinds.
     """
     options, depth = [], None
-    if args.content is not None:
+    if args.content not in (None, "self"):
         options.append(f"content={args.content}")
     if args.samples is not None:
         options.append(f"samples={args.samples}")

@@ -23,7 +23,7 @@ from amodal2.structures.image_json import (
     read_image_json,
 )
 from amodal2.structures.mask_checks import AMODAL_KEY, VISIBLE_KEY
-from amodal2.structures.rle import RLE, decode_rle, encode_mask
+from amodal2.structures.rle import RLE, decode_rle, encode_mask, rle_area, rle_box
 from amodal2.structures.track import MaskTube, Track
 from amodal2.structures.video_json import VideoDataset, read_video_json
 from amodal2.utils.depth import DepthSource, layered_depth
@@ -70,6 +70,13 @@ class Scene:
                 f"Scene.true_depth: expected the depth_order of video {self.id}, got none"
             )
         return _OrderDepth(self.order, self.visible)
+
+    def true_boxes(self) -> dict[int, list[tuple[int, int, int, int] | None]]:
+        """Return the boxes (x, y, width, height) of the true amodal masks by track id."""
+        return {
+            number: [rle_box(rle) if rle and rle_area(rle) else None for rle in tube]
+            for number, tube in self.truth.items()
+        }
 
 
 class _OrderDepth(DepthSource):
@@ -178,7 +185,8 @@ def complete_scene(
 
     Args:
         completion: the completer.
-        scene: what is to be completed; amodal masks of its tracks are not looked at.
+        scene: what is to be completed; amodal masks of its tracks are not looked at, boxes of true
+            ones only by completers that cut objects out by them.
         only: ids of the tracks that are completed and returned; None takes all.
         depth: of this video; None takes that of the completion.
 
@@ -195,6 +203,7 @@ def complete_scene(
             truth=scene.truth,
             only=only,
             depth=depth,
+            boxes=scene.true_boxes() if completion.completer.rule.follow == "boxes" else None,
         )
     return [sample.tracks for sample in samples]
 

@@ -10,6 +10,7 @@ import pytest
 
 from amodal2.engine.completion import TrackCompletion
 from amodal2.engine.dataset_completion import (
+    Scene,
     add_visible,
     annotated_scenes,
     complete_scene,
@@ -24,6 +25,7 @@ from amodal2.modeling.completion import CompletionSettings
 from amodal2.structures import encode_mask
 from amodal2.structures.rle import decode_rle
 from amodal2.structures.track import Track
+from amodal2.utils.errors import VideoError
 from tests.engine.toy import make_videos
 from tests.modeling.c2f_seg import tiny
 
@@ -124,3 +126,21 @@ def test_add_visible_joins_the_masks_of_each_frame():
     (track,) = add_visible([Track(1, 0, 1.0, [one, other, None], [other, None, None])])
     assert np.array_equal(decode_rle(track.amodal[0]), masks[0] | masks[1])
     assert track.amodal[1:] == [other, None]
+
+
+def test_true_boxes_are_those_of_the_amodal_masks():
+    mask, empty = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
+    mask[1:3, 2:5] = True
+    scene = Scene(1, [], [], truth={3: [encode_mask(mask), encode_mask(empty), None]})
+    assert scene.true_boxes() == {3: [(2, 1, 3, 2), None, None]}
+
+
+def test_true_depth_is_the_layers_of_the_order():
+    near, far = np.zeros((4, 5), bool), np.zeros((4, 5), bool)
+    near[:, :2], far[:, 2:4] = True, True
+    visible = {1: [encode_mask(far)], 2: [encode_mask(near)]}
+    scene = Scene(7, [], [], order=[[2, 1, 9]], visible=visible)
+    depth = scene.true_depth()(np.zeros((4, 5, 3), np.uint8), 0)
+    assert depth[0].tolist() == [1, 1, 0.5, 0.5, 0]
+    with pytest.raises(VideoError, match="expected the depth_order of video 7"):
+        Scene(7, [], []).true_depth()

@@ -214,6 +214,37 @@ def test_main_completer_replaces_amodal_masks(demo, tmp_path):
     assert all("amodal_score" not in track for track in tracks)
 
 
+def test_main_content_writes_completed_objects(demo, tmp_path):
+    pytest.importorskip("diffusers", reason="needs the extra 'diffusion'")
+    from tests.modeling.diffusion_vas.tiny import build_pipeline
+
+    make_video(tmp_path / "a.mp4", 4)
+    for name in ("stage1", "stage2"):
+        build_pipeline().save_pretrained(tmp_path / name)
+    options = (f"weights={tmp_path / 'stage1'}", "steps=1", "size=(8, 12)", "window=4", "overlap=0")
+    status, output = demo(
+        *(tmp_path / "a.mp4", "--score", "0.3", "--completer", "diffusion_vas"),
+        *(f"--completer-option={option}" for option in options),
+        *("--content", tmp_path / "stage2", "--save", "json"),
+    )
+    assert status == 0
+    tracks = json.loads((output / "tracks.json").read_text())["annotations"]
+    expected = {
+        f"content/id_{track['id']:03d}/{t:06d}.png"
+        for track in tracks
+        for t, mask in enumerate(track["amodal_segmentations"])
+        if mask is not None
+    }
+    assert expected
+    assert set(files(output)) == expected | {"tracks.json"}
+
+
+def test_main_content_without_completer_is_refused(demo, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        demo(tmp_path / "a.mp4", "--content")
+    assert "need --completer" in capsys.readouterr().err
+
+
 def test_main_completer_of_a_stream_is_reported(demo, tmp_path, capsys):
     make_video(tmp_path / "a.mp4", 4)
     status, _ = demo(f"file:{tmp_path / 'a.mp4'}", "--completer", "modal")

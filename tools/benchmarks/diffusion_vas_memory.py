@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from amodal2.modeling.diffusion_vas.loading import build_pipeline
+from amodal2.modeling.diffusion_vas.lora import add_lora
 
 GIB = 2**30
 FRAMES = 25
@@ -131,13 +132,15 @@ def count_inference(pipeline: Any, size: tuple[int, int], *, small: bool) -> dic
         }
 
 
-def count_training(pipeline: Any, size: tuple[int, int], *, checkpointing: bool) -> int:
+def count_training(
+    pipeline: Any, size: tuple[int, int], trainable: tuple[str, ...], *, checkpointing: bool
+) -> int:
     """Return the peak of a forward and backward pass of the UNet in float32, gradients included."""
     pipeline.slice_attention(None)
     unet = pipeline.unet.train()
     unet.requires_grad_(False)
     for name, parameter in unet.named_parameters():
-        parameter.requires_grad_("temporal_transformer_block" in name or "conv_in2" in name)
+        parameter.requires_grad_(any(part in name for part in trainable))
     (unet.enable_gradient_checkpointing if checkpointing else unet.disable_gradient_checkpointing)()
     h, w = pipeline.latent_size(*size)
 
@@ -161,16 +164,47 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--architecture", default="svd")
     parser.add_argument("--size", type=int, nargs=2, default=(256, 512), metavar=("H", "W"))
     parser.add_argument("--train-size", type=int, nargs=2, default=(128, 256), metavar=("H", "W"))
+    parser.add_argument(
+        "--trainable", nargs="+", default=["temporal_transformer_block", "conv_in2"]
+    )
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK")
+    parser.add_argument("--training-only", action="store_true")
     args = parser.parse_args(argv)
     with torch.device("meta"):
         pipeline = build_pipeline(args.architecture)
+        if args.lora:
+            add_lora(pipeline.unet, args.lora)
     parts = {"image_encoder": pipeline.image_encoder, "unet": pipeline.unet, "vae": pipeline.vae}
     for network in parts.values():
         network.to("meta")  # some parameters ignore the default device
     fixed = {name: weights(network, torch.float32) for name, network in parts.items()}
-    print(f"inference, {FRAMES} frames of {args.size[0]} x {args.size[1]}, GiB", flush=True)
+    if not args.training_only:
+        print_inference(pipeline, tuple(args.size), fixed)
+    print(
+        f"training in float32, one clip of {args.train_size[0]} x {args.train_size[1]}, GiB, of "
+        f"{', '.join(args.trainable)}"
+    )
+    whole_weights = sum(fixed.values())
+    for checkpointing in (True, False):
+        peak = count_training(
+            pipeline, tuple(args.train_size), tuple(args.trainable), checkpointing=checkpointing
+        )
+        trained = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)
+        total = whole_weights + 8 * trained + peak
+        print(
+            f"  checkpointing {checkpointing!s:<6} all {total / GIB:5.1f}: weights "
+            f"{whole_weights / GIB:.1f}, moments {8 * trained / GIB:.1f}, gradients and "
+            f"activations {peak / GIB:.1f} ({trained:,} numbers are trained)",
+            flush=True,
+        )
+    return 0
+
+
+def print_inference(pipeline: Any, size: tuple[int, int], fixed: dict[str, int]) -> None:
+    """Print the peaks of sampling; ``fixed`` are the bytes of the weights."""
+    print(f"inference, {FRAMES} frames of {size[0]} x {size[1]}, GiB", flush=True)
     for small in (False, True):
-        found = count_inference(pipeline, tuple(args.size), small=small)
+        found = count_inference(pipeline, size, small=small)
         # The same storages in bfloat16, at half the size.
         for dtype in (torch.float32, torch.bfloat16):
             share = dtype.itemsize / torch.float32.itemsize / GIB
@@ -182,19 +216,6 @@ def main(argv: list[str] | None = None) -> int:
                 f"all {whole:5.1f}  offload {offloaded:5.1f}  activations: {detail}",
                 flush=True,
             )
-    print(f"training in float32, one clip of {args.train_size[0]} x {args.train_size[1]}, GiB")
-    whole_weights = sum(fixed.values())
-    for checkpointing in (True, False):
-        peak = count_training(pipeline, tuple(args.train_size), checkpointing=checkpointing)
-        trained = sum(p.numel() for p in pipeline.unet.parameters() if p.requires_grad)
-        total = whole_weights + 8 * trained + peak
-        print(
-            f"  checkpointing {checkpointing!s:<6} all {total / GIB:5.1f}: weights "
-            f"{whole_weights / GIB:.1f}, moments {8 * trained / GIB:.1f}, gradients and "
-            f"activations {peak / GIB:.1f}",
-            flush=True,
-        )
-    return 0
 
 
 if __name__ == "__main__":

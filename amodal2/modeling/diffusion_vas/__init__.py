@@ -11,6 +11,7 @@
 | as a completer of given masks | completer.py | DiffusionVASCompleter |
 | Sec. 3.2, pseudo-depth | depth_anything.py, depth_weights.py | DepthAnything |
 | weights | loading.py, presets.py | load_pipeline |
+| (own design) LoRA, fast temporal convolutions | lora.py, temporal_conv.py | add_lora |
 | (own design) videos of any length | windows.py | run_windows |
 
 ``unet``, ``pipeline`` and ``training`` need the extra ``diffusion`` and are imported only where it

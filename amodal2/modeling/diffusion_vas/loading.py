@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from amodal2.modeling.diffusion_vas.libraries import EXTRA, require_libraries
+from amodal2.modeling.diffusion_vas.lora import merge_lora
 from amodal2.modeling.diffusion_vas.presets import preset
 from amodal2.modeling.diffusion_vas.settings import SCHEDULER
 from amodal2.utils.errors import CheckpointError, MissingDependencyError
@@ -133,6 +134,8 @@ def load_earlier_stage(
 ) -> DiffusionVASPipeline:
     """Continue from a checkpoint of our own training, whose input may have fewer conditions.
 
+    Low-rank additions are merged into the weights.
+
     Args:
         file: ``model_final.pth`` or another checkpoint of the meta-architecture ``DiffusionVAS``.
         architecture: its size, one of ``presets.PRESETS``.
@@ -147,9 +150,17 @@ def load_earlier_stage(
         CheckpointError: if the file is missing, damaged or of another model.
     """
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)["model"]
+        state = merge_lora(torch.load(file, map_location="cpu", weights_only=True)["model"])
         width = state[f"unet.{_INPUT}"].shape[1]
-    except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError, EOFError) as e:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        pickle.UnpicklingError,
+        EOFError,
+    ) as e:
         raise CheckpointError(
             f"load_earlier_stage: expected a checkpoint of DiffusionVAS in {file}, got {e!r}"
         ) from e

@@ -21,6 +21,7 @@ from amodal2.modeling.diffusion_vas.loading import (
     load_earlier_stage,
     load_pipeline,
 )
+from amodal2.modeling.diffusion_vas.lora import add_lora
 from amodal2.modeling.diffusion_vas.masks import mask_probability
 from amodal2.modeling.diffusion_vas.settings import SamplerSettings
 
@@ -108,6 +109,8 @@ class DiffusionVAS(nn.Module):
                 f"{tuple(_PROTOCOLS)}, got {node.VARIANT!r} and {node.CROP!r}"
             )
         pipeline = _start(node, len(conditions))
+        if node.LORA_RANK:
+            add_lora(pipeline.unet, node.LORA_RANK)
         if node.GRADIENT_CHECKPOINTING:
             pipeline.unet.enable_gradient_checkpointing()
         settings = SamplerSettings(

@@ -57,8 +57,8 @@ PRESETS: dict[str, Parts] = {
             "patch_size": 28,
         },
     },
-    # For single masks in patches of 64 pixels, on a CPU; attention only in the middle, between
-    # 8 x 8 latents.
+    # For single masks in patches of 32 pixels, on a CPU; latents of stride 2, attention only in the
+    # middle of the UNet.
     "mini": {
         "unet": {
             "down_block_types": ("DownBlockSpatioTemporal",) * 2,
@@ -71,8 +71,8 @@ PRESETS: dict[str, Parts] = {
             "projection_class_embeddings_input_dim": 48,
         },
         "vae": {
-            "down_block_types": ("DownEncoderBlock2D",) * 3,
-            "block_out_channels": (32, 32, 32),
+            "down_block_types": ("DownEncoderBlock2D",) * 2,
+            "block_out_channels": (32, 32),
             "layers_per_block": 1,
         },
         "image_encoder": {
@@ -81,8 +81,8 @@ PRESETS: dict[str, Parts] = {
             "projection_dim": 32,
             "num_hidden_layers": 2,
             "num_attention_heads": 2,
-            "patch_size": 16,
-            "image_size": 64,
+            "patch_size": 8,
+            "image_size": 32,
         },
     },
     # For tests: less than a million parameters, latents of stride 2.

@@ -21,6 +21,8 @@ from amodal2.modeling.diffusion_vas.inference import (
     check_conditions,
     make_conditions,
 )
+from amodal2.modeling.diffusion_vas.loading import load_earlier_stage
+from amodal2.modeling.diffusion_vas.lora import add_lora
 from amodal2.modeling.diffusion_vas.model import DiffusionVAS
 from amodal2.modeling.diffusion_vas.training import (
     ClipStore,
@@ -206,6 +208,33 @@ def test_train_two_iterations_change_what_is_trained(
         assert all("temporal_transformer_block" in key or "conv_in2" in key for key in found)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.json").open()]
     assert {key for key in lines[-1] if key.startswith("loss_")} == losses
+
+
+def test_train_lora_additions_are_merged_into_what_continues(tmp_path: Path) -> None:
+    keys = ("MODEL.DIFFUSION_VAS.LORA_RANK", 2, "MODEL.DIFFUSION_VAS.TRAINABLE", ("lora_",))
+    trained = train(tmp_path, "lora", *keys, "SOLVER.BASE_LR", 0.01)
+    unet = trained.checkpointer.model.unet
+    added = {k: v for k, v in unet.named_parameters() if k.endswith(("lora_a", "lora_b"))}
+    assert added
+    assert all(p.requires_grad == (name in added) for name, p in unet.named_parameters())
+    assert any(value.any() for name, value in added.items() if name.endswith("lora_b"))
+    merged = load_earlier_stage(tmp_path / "lora" / "model_final.pth", "tiny", 2).unet
+    assert not any("lora" in name for name in merged.state_dict())
+    given = torch.randn(1, 3, 12, 4, 4), 0.3, torch.randn(3, 3, 12), torch.ones(1, 3)
+    with torch.no_grad():
+        expected, found = unet.eval()(*given)[0], merged.eval()(*given)[0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_add_lora_changes_nothing_at_first_and_needs_layers() -> None:
+    unet = build_pipeline().unet
+    given = torch.randn(1, 3, 12, 4, 4), 0.3, torch.randn(3, 1, 12), torch.ones(1, 3)
+    with torch.no_grad():
+        before = unet(*given)[0]
+        add_lora(unet, 3)
+        assert torch.equal(unet(*given)[0], before)
+    with pytest.raises(ValueError, match="got 2 and 0 layers"):
+        add_lora(torch.nn.Conv2d(1, 1, 1), 2)
 
 
 def test_train_resumed_run_ends_with_the_same_weights(tmp_path: Path) -> None:
