@@ -1,7 +1,7 @@
 // 3x3 convolutions on the CPU by Winograd's F(4x4, 3x3): a quarter of the multiplications.
 //
-// The tiles pass in groups whose matrices stay in the cache. Each tile writes pixels of its own, and
-// sums over tiles are matrix products, so nothing depends on how tiles are spread over threads.
+// The tiles pass in groups whose matrices stay in the cache. Each tile writes pixels of its own,
+// and sums over tiles are matrix products, so nothing depends on how tiles are spread over threads.
 #include <ATen/ATen.h>
 #include <torch/library.h>
 

@@ -11,6 +11,9 @@
 
 #include "common/simd.h"
 
+// Lambdas that belong to the instruction set of the function they stand in.
+#define AMODAL2_INLINED __attribute__((always_inline))
+
 namespace amodal2 {
 
 constexpr int kTile = 4, kPatch = 6, kMatrices = kPatch * kPatch;
@@ -104,7 +107,8 @@ AMODAL2_INLINE void scatter_tiles(const T* maps, const TileGrid& grid, int64_t c
   const T* pixels[Transform::kFrom * Transform::kFrom];
   for (int64_t tile = begin; tile < end; ++tile) {
     const int64_t column = tile % grid.columns(), row = tile / grid.columns() % grid.rows();
-    const T* map = maps + tile / (grid.columns() * grid.rows()) * grid.height * grid.width * channels;
+    const int64_t image = tile / (grid.columns() * grid.rows());
+    const T* map = maps + image * grid.height * grid.width * channels;
     for (int i = 0; i < Transform::kFrom * Transform::kFrom; ++i) {
       const int64_t y = row * kTile - Transform::kMargin + i / Transform::kFrom;
       const int64_t x = column * kTile - Transform::kMargin + i % Transform::kFrom;
@@ -112,36 +116,37 @@ AMODAL2_INLINE void scatter_tiles(const T* maps, const TileGrid& grid, int64_t c
       pixels[i] = inside ? map + (y * grid.width + x) * channels : nothing.data();
     }
     T* to = matrices + (tile - first) * channels;
-    for_channels<T, kBytes>(channels, [&](int64_t c, auto kind) __attribute__((always_inline)) {
+    for_channels<T, kBytes>(channels, [&](int64_t c, auto kind) AMODAL2_INLINED {
       typedef decltype(kind) V;
       transform_tile<Transform, V>(
-          [&](int i) __attribute__((always_inline)) { return load_vector<V>(pixels[i] + c); },
-          [&](int i, const V& value) __attribute__((always_inline)) {
+          [&](int i) AMODAL2_INLINED { return load_vector<V>(pixels[i] + c); },
+          [&](int i, const V& value) AMODAL2_INLINED {
             store_vector(to + i * count * channels + c, value);
           });
     });
   }
 }
 
-// Puts tiles begin ... end - 1 of `maps` together from matrices as above, and adds the bias if there
-// is one.
+// Puts tiles begin ... end - 1 of `maps` together from matrices as above, and adds the bias if
+// there is one.
 template <typename T, int kBytes>
 AMODAL2_INLINE void gather_tiles(const T* matrices, const T* bias, const TileGrid& grid,
                                  int64_t channels, int64_t first, int64_t count, int64_t begin,
                                  int64_t end, T* maps) {
   for (int64_t tile = begin; tile < end; ++tile) {
     const int64_t column = tile % grid.columns(), row = tile / grid.columns() % grid.rows();
-    T* map = maps + tile / (grid.columns() * grid.rows()) * grid.height * grid.width * channels;
+    const int64_t image = tile / (grid.columns() * grid.rows());
+    T* map = maps + image * grid.height * grid.width * channels;
     const int64_t height = std::min<int64_t>(kTile, grid.height - row * kTile);
     const int64_t width = std::min<int64_t>(kTile, grid.width - column * kTile);
     const T* from = matrices + (tile - first) * channels;
     T* to = map + (row * kTile * grid.width + column * kTile) * channels;
-    for_channels<T, kBytes>(channels, [&](int64_t c, auto kind) __attribute__((always_inline)) {
+    for_channels<T, kBytes>(channels, [&](int64_t c, auto kind) AMODAL2_INLINED {
       typedef decltype(kind) V;
       const V shift = bias ? load_vector<V>(bias + c) : V{};
       transform_tile<OutputTransform, V>(
-          [&](int i) __attribute__((always_inline)) { return load_vector<V>(from + i * count * channels + c); },
-          [&](int i, const V& value) __attribute__((always_inline)) {
+          [&](int i) AMODAL2_INLINED { return load_vector<V>(from + i * count * channels + c); },
+          [&](int i, const V& value) AMODAL2_INLINED {
             const int y = i / kTile, x = i % kTile;
             if (y < height && x < width) {
               store_vector(to + (y * grid.width + x) * channels + c, V(value + shift));
