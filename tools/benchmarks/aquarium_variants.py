@@ -110,6 +110,19 @@ FULL = (
     _a2vis("a2vis_nc7", "A2VIS, N_c = 7", clip_len=7, clips=2),
     *(_a2vis(f"a2vis_l{n}", f"A2VIS, L = {n}", f"{_SAMH}.NUM_LAYERS", n) for n in (1, 3, 5)),
     *(_a2vis(f"a2vis_convs{n}", f"A2VIS, {n} convs", f"{_SAMH}.NUM_CONVS", n) for n in (2, 6)),
+    _a2vis("a2vis_on_amodal", "A2VIS on the amodal detector", detector="amodal"),
+    _a2vis(
+        "a2vis_on_amodal_update",
+        "A2VIS on the amodal detector, CARRY update",
+        *("MODEL.A2VIS.CARRY", "update"),
+        detector="amodal",
+    ),
+    Variant(
+        "genvis_amodal_on_visible",
+        "GenVIS-Amodal on the visible detector",
+        f"{_BASELINES}/genvis_amodal_aquarium.yaml",
+        _FIXED,
+    ),
     Variant("a2vis_random", "A2VIS, its modules from random values", A2VIS),
     _a2vis("a2vis_long", "A2VIS, 3 x the budget", length=3),
     Variant(
@@ -121,7 +134,8 @@ FULL = (
         length=3,
     ),
 )
-"""Also Tables 5 (N_c), 6 (L), 7 (convolutions) and a longer schedule."""
+"""Also Tables 5 (N_c), 6 (L), 7 (convolutions), what the detector and the start are worth, and a
+longer schedule."""
 
 
 def select(names: list[str] | None, *, full: bool) -> list[Variant]:
