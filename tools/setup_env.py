@@ -167,7 +167,7 @@ class Environment:
             run(*pip, "setuptools", "wheel", "ninja", "torch", "torchvision")
         elif step == "amodal2":
             print("setup: building and installing amodal2", flush=True)
-            run(*pip, "-v", "--no-build-isolation", "-e", f"{ROOT}[dev,diffusion]")
+            run(*pip, "-v", "--no-build-isolation", "-e", f"{ROOT}[dev,diffusion,physics]")
         elif step == "trackeval":
             # The tests' reference of the tracking metrics; it would put a GUI opencv over ours.
             run(*pip, "--no-deps", "trackeval")

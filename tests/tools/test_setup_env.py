@@ -36,7 +36,7 @@ def machine(tmp_path, monkeypatch):
                     ("detectron2", str(root / "tools" / "install_detectron2.py")),
                     ("torch", "torchvision"),
                     ("trackeval", "trackeval"),
-                    ("amodal2", f"{root}[dev,diffusion]"),
+                    ("amodal2", f"{root}[dev,diffusion,physics]"),
                 )
                 if mark in words
             )
