@@ -7,6 +7,7 @@ official default, and refused otherwise.
 
 from __future__ import annotations
 
+import ast
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -154,7 +155,10 @@ def _set(result: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+    """Read names of datasets; yaml has tuples as text."""
+    if isinstance(value, str):
+        value = ast.literal_eval(value) if value.startswith(("(", "[")) else (value,)
+    return tuple(value)
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
