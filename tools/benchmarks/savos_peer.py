@@ -2,9 +2,9 @@
 
 Everything after the networks is as large as the video's frames: each patch is padded to the frame
 with ``F.pad`` and put in its place by ``F.affine_grid`` and ``F.grid_sample``, every warp makes a
-grid of the frame and calls ``F.grid_sample``, and losses add up all pixels of all frames; videos
-are completed one object after the other (``models/savos.py`` and ``utils`` of the official code;
-shared/reference/savos.md, sections 2 and 3).
+grid of the frame and calls ``F.grid_sample``, and losses add up all pixels of all frames; the
+directions of time run one after the other, and so do the objects of a video (``models/savos.py``
+and ``utils`` of the official code; shared/reference/savos.md, sections 2 and 3).
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from torch import Tensor
 
 from amodal2.modeling.completion.track_batch import TrackBatch
 from amodal2.modeling.savos import SaVos
-from amodal2.modeling.savos.network import merge_frames
+from amodal2.modeling.savos.network import Direction, TrackInput, merge_frames
 from amodal2.modeling.savos.patches import build_input
 
 
 class OfficialSavos(SaVos):
     """SaVos on whole frames; the arguments are those of ``SaVos``."""
+
+    def both_directions(self, tracks: TrackInput) -> tuple[Direction, Direction]:
+        """Run one direction after the other."""
+        return self.one_direction(tracks), self.one_direction(tracks.reversed())
 
     def paste(self, patches: Tensor, windows: Tensor, size: torch.Size) -> Tensor:
         """Put patches into frames of zeros, see ``SavosNetwork.paste``."""

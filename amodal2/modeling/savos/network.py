@@ -52,6 +52,16 @@ class TrackInput:
             self.forward_flow.flip(1),
         )
 
+    def joined(self, other: TrackInput) -> TrackInput:
+        """Return the tracks of both, one after the other."""
+        return TrackInput(
+            torch.cat([self.patches, other.patches]),
+            torch.cat([self.windows, other.windows]),
+            torch.cat([self.visible, other.visible]),
+            torch.cat([self.forward_flow, other.forward_flow]),
+            torch.cat([self.backward_flow, other.backward_flow]),
+        )
+
 
 @dataclass
 class Direction:
@@ -71,6 +81,13 @@ class Direction:
         """Return it in reversed time."""
         return Direction(self.still.flip(1), self.moved.flip(1), self.motion.flip(1))
 
+    def parted(self, count: int) -> tuple[Direction, Direction]:
+        """Return the first tracks, as many as are asked for, and the others."""
+        return (
+            Direction(self.still[:count], self.moved[:count], self.motion[:count]),
+            Direction(self.still[count:], self.moved[count:], self.motion[count:]),
+        )
+
 
 class SavosNetwork(nn.Module):
     """SaVos (Yao et al., 2022) without its losses; parameter names are the official ones."""
@@ -89,7 +106,7 @@ class SavosNetwork(nn.Module):
         self.flow_decoder = MotionPredictor(base)
 
     def both_directions(self, tracks: TrackInput) -> tuple[Direction, Direction]:
-        """Run forwards and backwards with the same weights.
+        """Run forwards and backwards with the same weights, as one batch.
 
         Args:
             tracks: the tracks.
@@ -97,7 +114,8 @@ class SavosNetwork(nn.Module):
         Returns:
             tuple[Direction, Direction]: forward, and reverse in reversed time.
         """
-        return self.one_direction(tracks), self.one_direction(tracks.reversed())
+        found = self.one_direction(tracks.joined(tracks.reversed()))
+        return found.parted(len(tracks.patches))
 
     def one_direction(self, tracks: TrackInput) -> Direction:
         """Predict amodal masks and motion, and move the masks (Sec. 3.1, Eq. 2 and 12).
