@@ -252,7 +252,7 @@ def diffusion_vas(
         Completer: ready to use.
 
     Raises:
-        MissingDependencyError: if diffusers, transformers or accelerate is absent or too old.
+        MissingDependencyError: if one of the libraries is absent or too old.
         CheckpointError: if a model cannot be read.
         ValueError: if an option is out of range, or there is not exactly one of weights and model.
     """
@@ -271,9 +271,8 @@ def diffusion_vas(
         masks = replace(model.model, settings=replace(model.model.settings, **sampler), **given)
         if precision is not None:
             masks.pipeline.to(dtype=precision)
-    painter = None
-    if content:
-        painter = _load_stage(content, CONTENT_CONDITIONS, sampler, given, precision)
+    stage2 = (content, CONTENT_CONDITIONS, sampler, given, precision)
+    painter = _load_stage(*stage2) if content else None
     for one in filter(None, (masks, painter)):
         one.pipeline.slice_attention(1 if "slices" in memory else None)
     own = ("frame", (256, 512)) if model is None else (model.protocol, model.size)

@@ -102,7 +102,8 @@ def test_completer_one_stage_paints_and_finds_masks() -> None:
     np.testing.assert_array_equal(tube[4], expected[4])
     hidden = expected[4] & ~visible[4]
     colours = (255 * content[4]).round().byte().permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(painted[4][hidden][:, :3], colours[hidden])
+    difference = painted[4][hidden][:, :3].astype(int) - colours[hidden]
+    assert np.abs(difference).max() <= 1  # rounded after pasting
     with pytest.raises(ValueError, match="expected no second stage"):
         DiffusionVASCompleter(model, ClipModel(build_pipeline(), ("content", "amodal")))
 
