@@ -8,10 +8,14 @@ import pytest
 
 from amodal2.engine.dataset_completion import read_truth
 from amodal2.utils.files import write_json
-from tests.conftest import load_script
+from tests.conftest import REPOSITORY, load_script
 from tests.engine.test_dataset_completion import predictions, write_images, write_videos
 
-tool = load_script("tools/c2f_seg_table.py")
+
+@pytest.fixture
+def tool(monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "tools"))
+    return load_script("tools/c2f_seg_table.py")
 
 
 @pytest.fixture
@@ -24,22 +28,22 @@ def data(tmp_path):
     return tmp_path
 
 
-def run(folder, *rows):
+def run(tool, folder, *rows):
     out = folder / "out"
     options = ["--out", str(out), "--data", str(folder / "data"), "--only", *rows]
     assert tool.main([*options, "--tracks", str(folder / "tracks.json")]) == 0
     return out
 
 
-def test_rows_are_computed_once_and_shown_together(data):
-    out = run(data, "modal")
+def test_rows_are_computed_once_and_shown_together(tool, data):
+    out = run(tool, data, "modal")
     kept = {path: path.stat().st_mtime_ns for path in out.glob("modal_*.json")}
     assert sorted(path.stem for path in kept) == [
         "modal_aquarium",
         "modal_aquarium_predicted",
         "modal_market",
     ]
-    run(data, "modal", "convex")
+    run(tool, data, "modal", "convex")
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
     text = (out / "table.md").read_text()
     assert text.count("| convex hull |") == text.count("| visible mask |") == 9
@@ -52,6 +56,6 @@ def test_rows_are_computed_once_and_shown_together(data):
     assert predicted == table["aquarium"]["visible mask"]["matched"]
 
 
-def test_rows_without_weights_are_left_out(data):
-    out = run(data, "market", "video")
+def test_rows_without_weights_are_left_out(tool, data):
+    out = run(tool, data, "market", "video")
     assert not list(out.glob("*_market.json"))
