@@ -161,16 +161,19 @@ def train(cfg: CfgNode) -> tuple[nn.Module, float | None]:
         cfg: of the run.
 
     Returns:
-        tuple: the model, and the seconds of processor time per iteration that was left; None if
-        none was.
+        tuple: the model, and the seconds of processor time per iteration in the latest process
+        that trained; None if that was killed.
     """
     start_run(cfg)
     trainer = AmodalTrainer(cfg)
     trainer.resume_or_load(resume=True)
     begin, left = time.process_time(), trainer.max_iter - trainer.start_iter
     trainer.train()
-    seconds = time.process_time() - begin
-    return trainer.checkpointer.model, seconds / left if left > 0 else None
+    file = Path(cfg.OUTPUT_DIR) / "seconds.json"
+    if left > 0:
+        write_json(file, (time.process_time() - begin) / left)
+    seconds = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return trainer.checkpointer.model, seconds
 
 
 def run_head(plan: Plan, head: str, seed: int) -> None:
