@@ -12,7 +12,7 @@ from amodal2.structures.image_json import read_image_json
 from tests.conftest import load_script
 from tests.engine.toy import restored_loggers
 
-_CONFIG = "roi_heads/quick/HEAD_market.yaml"
+_CONFIG = "roi_heads/quick/mask_joint_market.yaml"
 
 
 def test_shipped_image_model_is_small() -> None:
@@ -30,8 +30,8 @@ def test_shipped_image_model_finds_things_of_an_unseen_market(tmp_path: Path) ->
     predictions = json.loads((output / "predictions.json").read_text())
     truth = read_image_json(tmp_path / "val.json")
     scores = evaluate_images(truth, predictions, details=False).percent()
-    assert scores["amodal"]["AP50"] >= 30
-    assert scores["amodal"]["AP"] >= 10
-    assert scores["visible"]["AP"] >= 10
-    sure = [record for record in predictions if record["score"] >= 0.5]
-    assert len(sure) >= len(truth.annotations) / 5
+    assert scores["amodal"]["AP50"] >= 25
+    assert scores["amodal"]["AP"] >= 8
+    assert scores["visible"]["AP"] >= 7
+    sure = [record for record in predictions if record["score"] >= 0.3]
+    assert len(sure) >= len(truth.annotations) / 3
