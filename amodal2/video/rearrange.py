@@ -158,7 +158,7 @@ def back_to_front(masks: Mapping[int, tuple[Mask, Mask]]) -> list[int]:
 def _hides(front: tuple[Mask, Mask], back: tuple[Mask, Mask]) -> bool:
     """Whether more of ``back`` lies hidden behind ``front`` than the other way round."""
     hidden = np.count_nonzero(front[0] & back[1] & ~back[0])
-    return hidden > np.count_nonzero(back[0] & front[1] & ~front[0])
+    return bool(hidden > np.count_nonzero(back[0] & front[1] & ~front[0]))
 
 
 def _in_front(number: int, masks: Mapping[int, tuple[Mask, Mask]], edits: Edits) -> list[int]:
