@@ -262,7 +262,7 @@ def diffusion_vas(
     if "halves" in memory:
         sampler["batch_guidance"] = False
     lengths = {"window": window, "overlap": overlap}
-    given: dict[str, Any] = {n: value for n, value in lengths.items() if value is not None}
+    given: dict[str, Any] = {k: v for k, v in lengths.items() if v is not None}
     precision = getattr(torch, dtype) if dtype else None
     if model is None:
         masks = _load_stage(weights, conditions, sampler, given, precision)
