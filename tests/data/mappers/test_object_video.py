@@ -81,6 +81,7 @@ def test_object_video_mapper_same_seed_same_sample(objects: list[dict[str, Any]]
     cfg.INPUT.AMODAL.COLOR_JITTER = 0.5
     cfg.INPUT.AMODAL.NUM_CLIPS = 1
     cfg.MODEL.DIFFUSION_VAS.IMAGE_SIZE = (12, 16)
+    cfg.MODEL.DIFFUSION_VAS.CONDITIONS = ("mask", "rgb")
     mapper = build_mapper(cfg, is_train=True)
     one, same, other = (mapper(objects[0], seed) for seed in (1, 1, 2))
     assert torch.equal(one["frames"], same["frames"])
@@ -88,7 +89,7 @@ def test_object_video_mapper_same_seed_same_sample(objects: list[dict[str, Any]]
 
 
 def test_object_video_mapper_wrong_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1 frame and depth of"):
+    with pytest.raises(ValueError, match="at least 1 frame, depth of"):
         ObjectVideoMapper(is_train=True, num_frames=3, size=(8, 8), depth="laser")
 
 
