@@ -81,7 +81,7 @@ def test_object_video_mapper_same_seed_same_sample(objects: list[dict[str, Any]]
     cfg.INPUT.AMODAL.COLOR_JITTER = 0.5
     cfg.INPUT.AMODAL.NUM_CLIPS = 1
     cfg.MODEL.DIFFUSION_VAS.IMAGE_SIZE = (12, 16)
-    cfg.MODEL.DIFFUSION_VAS.CONDITIONS = ("rgb",)
+    cfg.MODEL.DIFFUSION_VAS.CONDITIONS = ("mask", "rgb")
     mapper = build_mapper(cfg, is_train=True)
     one, same, other = (mapper(objects[0], seed) for seed in (1, 1, 2))
     assert torch.equal(one["frames"], same["frames"])
