@@ -3,6 +3,7 @@
 Every row trains on the same number of frames, from the same start: a fixed frame detector of the
 kind of mask that the row needs, and the shipped model's ``vita_module`` with VITA's heads. What
 A2VIS adds to it starts by repeating VITA, as the baselines' heads do (``MODEL.A2VIS.START vita``).
+AISFormer-TrackRCNN has another backbone and starts from the shipped detector of the market.
 """
 
 from __future__ import annotations
@@ -104,6 +105,15 @@ FULL = (
     ),
     Variant(
         "minvis", "MinVIS", f"{_BASELINES}/minvis_aquarium.yaml", cached=False, clip_len=1, clips=1
+    ),
+    Variant(
+        "aisformer_trackrcnn",
+        "AISFormer-TrackRCNN",
+        "roi_heads/quick/aisformer_trackrcnn_aquarium.yaml",
+        ("MODEL.WEIGHTS", "amodal2://mask_joint_market.safetensors"),
+        cached=False,
+        clip_len=2,
+        clips=1,
     ),
     _a2vis("a2vis_nc1", "A2VIS, N_c = 1", clip_len=1, clips=15),
     _a2vis("a2vis_nc5", "A2VIS, N_c = 5", clip_len=5, clips=3),
