@@ -144,14 +144,15 @@ def load_model(args: argparse.Namespace) -> tuple[CfgNode, StreamingModel]:
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
     cfg.MODEL.DEVICE = available_device(cfg.MODEL.DEVICE)
-    if cfg.MODEL.META_ARCHITECTURE.startswith("GeneralizedRCNN"):
+    if not cfg.MODEL.WEIGHTS:
+        logger.warning("MODEL.WEIGHTS is empty: the weights are random, the tracks mean nothing")
+    model = model_zoo.load_model(cfg)
+    if not hasattr(model, "forward_clip"):
         raise ValueError(
             "video_demo: expected a config of a system for videos, such as AmodalTrackRCNN, got "
             f"{cfg.MODEL.META_ARCHITECTURE}, which works on images; use tools/image_demo.py"
         )
-    if not cfg.MODEL.WEIGHTS:
-        logger.warning("MODEL.WEIGHTS is empty: the weights are random, the tracks mean nothing")
-    return cfg, model_zoo.load_model(cfg)
+    return cfg, model
 
 
 def number_of_classes(cfg: CfgNode) -> int:

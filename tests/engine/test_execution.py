@@ -167,7 +167,7 @@ def test_set_execution_compiled_parts_have_the_same_gradients(monkeypatch) -> No
     )
     plain, model = build(), build("MODEL.COMPILE", ("backbone", "pixel_decoder"))
     assert model.state_dict().keys() == plain.state_dict().keys()
-    torch.testing.assert_close(step(model), step(plain), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(step(model), step(plain), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -80,8 +80,10 @@ def test_all_rows_see_as_many_frames_and_their_keys_exist(variants, runs, tmp_pa
         spare = solver.MAX_ITER * per_iteration - 1500 * variant.length
         assert 0 <= spare < per_iteration
         assert solver.WARMUP_ITERS < solver.MAX_ITER
-        kind = getattr(cfg.MODEL.BASELINES, "MASKS", "visible")
-        assert (variant.detector == "amodal") == (kind == "amodal")
+    for variant in variants.REQUIRED:
+        cfg = get_cfg()
+        cfg.merge_from_file(get_config_file(variant.config))
+        assert (variant.detector == "amodal") == (cfg.MODEL.BASELINES.MASKS == "amodal")
 
 
 def test_select_names_what_is_there(variants):

@@ -83,7 +83,12 @@ def test_official_calls_give_a2vis_the_same_masks_and_are_timed(peer) -> None:
     now = iter(range(1000))
     with peer.timed_calls(model, lambda: float(next(now))) as seconds:
         theirs, _ = model.forward_clip(frames, model.start())
-    assert set(seconds) == {"attention", "deformable attention", "masks of the decoder"}
+    assert set(seconds) == {
+        "attention",
+        "convolutions",
+        "deformable attention",
+        "masks of the decoder",
+    }
     close(theirs.visible_logits, ours.visible_logits)
     close(theirs.amodal_logits, ours.amodal_logits)
     model.forward_clip(frames, model.start())

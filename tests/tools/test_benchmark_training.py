@@ -37,7 +37,8 @@ def test_benchmark_train_writes_time_and_memory(tool, tmp_path, capsys) -> None:
 @pytest.mark.slow
 def test_benchmark_memory_falls_with_processes_and_recomputation(tool) -> None:
     def memory(*changes, processes: int = 1) -> dict:
-        cfg = tiny_config("SOLVER.IMS_PER_BATCH", 2, *changes)
+        convs = ("MODEL.A2VIS.SAMH.NUM_CONVS", 8)
+        cfg = tiny_config("SOLVER.IMS_PER_BATCH", 2, *convs, *changes)
         return tool.load_module("memory").estimate(cfg, (160, 240), 3, processes)
 
     whole, samh = memory(), memory("MODEL.RECOMPUTE", ("samh",))

@@ -250,3 +250,13 @@ def test_main_completer_of_a_stream_is_reported(demo, tmp_path, capsys):
     status, _ = demo(f"file:{tmp_path / 'a.mp4'}", "--completer", "modal")
     assert status == 1
     assert "expected a recorded video, got a stream" in capsys.readouterr().err
+
+
+def test_main_system_for_images_is_reported(tmp_path, capsys):
+    config = REPOSITORY / "configs" / "roi_heads" / "quick" / "mask_joint_market.yaml"
+    make_video(tmp_path / "a.mp4", 4)
+    files = ["--input", str(tmp_path / "a.mp4"), "--output", str(tmp_path / "out")]
+    arguments = ["--config-file", str(config), *files]
+    with restored_loggers():
+        assert video_demo.main([*arguments, "--opts", "MODEL.DEVICE", "cpu"]) == 1
+    assert "got GeneralizedRCNNAmodal, which works on images" in capsys.readouterr().err

@@ -38,7 +38,7 @@ def test_paste_patches_follows_the_formula(window, shift):
 
 def test_cut_windows_end_at_the_border_of_the_frame():
     boxes = np.array([[0.0, 2.0, 5.0, 6.0], [4.0, 4.0, 6.0, 8.0]])
-    rule = CropRule((8, 8), enlarge=2.0, follow="cut")
+    rule = CropRule((8, 8), enlarge=2.0, follow="visible", inside=True)
     found = crop_windows(boxes, rule, (8, 10))
     # Without the border: rows -1.5 to 6.5 (no more than the frame) and 3 to 7.
     assert found.tolist() == [[0, 0, 7, 8], [3, 2, 7, 10]]
