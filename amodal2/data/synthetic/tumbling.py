@@ -100,7 +100,9 @@ def _scatter(rng: np.random.Generator, reach: Vector, low: Vector, high: Vector)
             radius, turn = spread * np.sqrt(rng.random()), rng.uniform(0, 2 * np.pi)
             z = size + rng.uniform(low[index], height)
             place = np.array([radius * np.cos(turn), radius * np.sin(turn), z])
-            gaps = [np.linalg.norm(place - p) - size - r for p, r in zip(places, reach)]  # noqa: B905
+            gaps = [
+                np.linalg.norm(place - p) - size - r for p, r in zip(places, reach, strict=False)
+            ]
             if min(gaps, default=1.0) > 0:
                 break
             spread, height = spread * 1.003, height * 1.003

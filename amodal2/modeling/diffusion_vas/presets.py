@@ -12,6 +12,11 @@ _TWO_LEVELS: dict[str, Any] = {
     "up_block_types": ("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
     "layers_per_block": 1,
 }
+_SMALLEST_VAE: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 2,
+    "block_out_channels": (32, 32),
+    "layers_per_block": 1,
+}
 
 PRESETS: dict[str, Parts] = {
     # Stable Video Diffusion (img2vid-xt), the size of the official models.
@@ -70,11 +75,7 @@ PRESETS: dict[str, Parts] = {
             "addition_time_embed_dim": 16,
             "projection_class_embeddings_input_dim": 48,
         },
-        "vae": {
-            "down_block_types": ("DownEncoderBlock2D",) * 2,
-            "block_out_channels": (32, 32),
-            "layers_per_block": 1,
-        },
+        "vae": _SMALLEST_VAE,
         "image_encoder": {
             "hidden_size": 32,
             "intermediate_size": 64,
@@ -95,11 +96,7 @@ PRESETS: dict[str, Parts] = {
             "addition_time_embed_dim": 8,
             "projection_class_embeddings_input_dim": 24,
         },
-        "vae": {
-            "down_block_types": ("DownEncoderBlock2D",) * 2,
-            "block_out_channels": (32, 32),
-            "layers_per_block": 1,
-        },
+        "vae": _SMALLEST_VAE,
         "image_encoder": {
             "hidden_size": 16,
             "intermediate_size": 24,
