@@ -171,7 +171,7 @@ def _open(address: str, name: str) -> av.container.InputContainer:
     if scheme.lower() == "camera":
         url, form = (f"/dev/video{rest}" if re.fullmatch(r"\d+", rest) else rest), "video4linux2"
     elif scheme.lower() in ("rtsp", "rtsps"):
-        options = {"rtsp_transport": "tcp"}
+        options = {"rtsp_flags": "prefer_tcp"}
     try:
         container = av.open(
             url, format=form, options=options, timeout=_TIMEOUT, metadata_errors="replace"
