@@ -177,6 +177,12 @@ def _load(name: str, values: dict[str, object], device: str) -> nn.Module:
     return load_model(cfg)
 
 
+def _second_stage(values: dict[str, object]) -> dict[str, object]:
+    """Take what :func:`_load` needs to know of the second stage out of ``values``."""
+    names = {"content": "config", "content_weights": "weights", "content_opts": "opts"}
+    return {names[key]: values.pop(key) for key in names if key in values}
+
+
 @dataclass(frozen=True)
 class TrackCompletion:
     """A completer with all that it needs to run on videos.
@@ -212,7 +218,8 @@ class TrackCompletion:
             options: ``name=value`` each; completers that are trained take ``config`` (a yaml file),
                 ``weights`` (default: those that the file names) and ``opts`` (a list of keys and
                 values that change the config). Those that can read official weights take them
-                without ``config``.
+                without ``config``. ``content`` may be the config of a second stage, with
+                ``content_weights`` and ``content_opts``.
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
@@ -226,6 +233,8 @@ class TrackCompletion:
             parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
             if "model" in parameters and ("weights" not in parameters or "config" in values):
                 values["model"] = _load(name, values, settings.device)
+            if "painter" in parameters and str(values.get("content")).endswith(".yaml"):
+                values["painter"] = _load(name, _second_stage(values), settings.device)
         completer, model = build_completer(name, **values), values.get("model")
         if adaptation is None:
             return cls(completer, settings, flow, depth=depth)

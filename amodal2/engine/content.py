@@ -28,7 +28,8 @@ def add_content_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS",
         help="paint the hidden parts too, and write the completed objects as RGBA images in "
         f"content/; folder or hub name of the model that paints (without one: {HUB['content']}), "
-        "or self for a model that does both in one stage",
+        "config of one of ours (FILE.yaml, weights: --option content_weights=FILE), or self for "
+        "a model that does both in one stage",
     )
     parser.add_argument(
         "--samples", type=int, metavar="K", help="draw K samples per object (diffusion_vas)"

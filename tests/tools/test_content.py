@@ -5,9 +5,14 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
+import yaml
+from detectron2.modeling import build_model
 
 pytest.importorskip("diffusers", reason="needs the extra 'diffusion'")
 
+import amodal2.modeling  # noqa: F401 registers the system
+from amodal2.config import get_cfg
 from amodal2.structures.rle import decode_rle
 from amodal2.utils.video_file import VideoFile
 from amodal2.video.content import read_content
@@ -72,6 +77,37 @@ def test_complete_masks_writes_rgba_clips_that_can_be_moved(scene, capsys):
     bar = np.zeros((24, 32), bool)
     bar[:, 22:24] = True  # frame 6 has it there, and no other object
     assert np.abs(frames[6][bar].astype(int) - 10).max() < 30
+
+
+def trained(folder, conditions, size=(8, 12)):
+    """Write config and weights as a training leaves them."""
+    stage = {"ARCHITECTURE": "tiny", "CONDITIONS": conditions, "IMAGE_SIZE": size}
+    keys = {"META_ARCHITECTURE": "DiffusionVAS", "DEVICE": "cpu", "DIFFUSION_VAS": stage}
+    (folder / "stage.yaml").write_text(yaml.safe_dump({"MODEL": keys}))
+    cfg = get_cfg()
+    cfg.merge_from_file(str(folder / "stage.yaml"))
+    torch.save({"model": build_model(cfg).state_dict()}, folder / "stage.pth")
+    return [
+        *("--content", str(folder / "stage.yaml")),
+        *("--option", f"content_weights={folder / 'stage.pth'}"),
+    ]
+
+
+def test_complete_masks_paints_with_a_second_stage_of_our_own(scene):
+    assert run(scene, *trained(scene, ["content", "amodal"])) == 0
+    assert list((scene / "out" / "content").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        ((["mask"],), "expected a second stage with the conditions"),
+        ((["content", "amodal"], (16, 16)), "expected a second stage for 8 x 12 pixels"),
+    ],
+)
+def test_complete_masks_another_second_stage_is_reported(scene, capsys, stage, message):
+    assert run(scene, *trained(scene, *stage)) == 1
+    assert message in capsys.readouterr().err
 
 
 def test_rearrange_without_clips_says_how_to_make_them(scene, capsys):

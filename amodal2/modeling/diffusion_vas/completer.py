@@ -211,6 +211,7 @@ def diffusion_vas(
     weights: str = "",
     model: DiffusionVAS | None = None,
     content: str = "",
+    painter: DiffusionVAS | None = None,
     conditions: Sequence[str] = (),
     samples: int = 1,
     seed: int = 23,
@@ -231,6 +232,7 @@ def diffusion_vas(
         weights: folder in the official layout, or name on the hub, of stage 1.
         model: stage 1 of our own training instead; what is not given below is that of its config.
         content: as ``weights``, of stage 2; "" leaves it out.
+        painter: stage 2 of our own training instead of ``content``.
         conditions: of ``weights``, see ``inference.check_conditions``; () takes the usual ones for
             the width of its input.
         samples: K, with the seeds ``seed``, ``seed + 1``, ...
@@ -254,7 +256,8 @@ def diffusion_vas(
     Raises:
         MissingDependencyError: if one of the libraries is absent or too old.
         CheckpointError: if a model cannot be read.
-        ValueError: if an option is out of range, or there is not exactly one of weights and model.
+        ValueError: if an option is out of range, there is not exactly one of weights and model, or
+            ``painter`` is no second stage or was trained for another size.
     """
     _check_options(weights, model, samples, dtype, memory)
     if isinstance(sampler.get("guidance"), int | float):
@@ -268,17 +271,19 @@ def diffusion_vas(
         masks = _load_stage(weights, conditions, sampler, given, precision)
         masks.regression = regression
     else:
-        masks = replace(model.model, settings=replace(model.model.settings, **sampler), **given)
-        if precision is not None:
-            masks.pipeline.to(dtype=precision)
-    stage2 = (content, CONTENT_CONDITIONS, sampler, given, precision)
-    painter = _load_stage(*stage2) if content else None
-    for one in filter(None, (masks, painter)):
-        one.pipeline.slice_attention(1 if "slices" in memory else None)
+        masks = _trained_stage(model, sampler, given, precision)
     own = ("frame", (256, 512)) if model is None else (model.protocol, model.size)
+    second = None
+    if painter is not None:
+        _check_painter(painter, size or own[1])
+        second = _trained_stage(painter, sampler, given, precision)
+    elif content:
+        second = _load_stage(content, CONTENT_CONDITIONS, sampler, given, precision)
+    for one in filter(None, (masks, second)):
+        one.pipeline.slice_attention(1 if "slices" in memory else None)
     return DiffusionVASCompleter(
         masks,
-        painter,
+        second,
         rule=crop_rule(protocol or own[0], size or own[1]),
         seeds=range(seed, seed + samples),
         vote=vote,
@@ -301,6 +306,33 @@ def _check_options(
             "diffusion_vas: expected weights=FOLDER (official layout, or a name on the hub), or "
             f"config=FILE and weights=FILE of a training, got {'both' if weights else 'neither'}"
         )
+
+
+def _check_painter(painter: DiffusionVAS, size: tuple[int, int]) -> None:
+    if painter.model.conditions != CONTENT_CONDITIONS:
+        raise ValueError(
+            f"diffusion_vas: expected a second stage with the conditions {CONTENT_CONDITIONS} "
+            f"behind content=FILE, got one with {painter.model.conditions}"
+        )
+    if painter.size != tuple(size):
+        raise ValueError(
+            f"diffusion_vas: expected a second stage for {size[0]} x {size[1]} pixels like the "
+            f"first, got one for {painter.size[0]} x {painter.size[1]}; set size=(H, W) and "
+            "content_opts to the same"
+        )
+
+
+def _trained_stage(
+    model: DiffusionVAS,
+    sampler: dict[str, Any],
+    lengths: dict[str, Any],
+    dtype: torch.dtype | None,
+) -> ClipModel:
+    """Take a stage of our own training with what was chosen otherwise."""
+    found = replace(model.model, settings=replace(model.model.settings, **sampler), **lengths)
+    if dtype is not None:
+        found.pipeline.to(dtype=dtype)
+    return found
 
 
 def _load_stage(
