@@ -133,10 +133,18 @@ class BankSpectra:
         return _unroll(votes, queries, self.references, self.w2)
 
     def _common_size(self, queries: Tensor) -> tuple[int, int]:
-        """Return a size of the transform that queries up to the references' size share."""
+        """Return a size of the transform that queries up to the references' size share.
+
+        It only grows while spectra are kept, so that long and wide queries in turn do not have
+        them made anew.
+        """
         own = self.references.shape[-2:]
         larger = (max(queries.shape[-2], own[0]), max(queries.shape[-1], own[1]))
-        return fft_size(own, larger, self.w2.shape[-1])
+        size = fft_size(own, larger, self.w2.shape[-1])
+        if self._size is None:
+            return size
+        grown = (max(size[0], self._size[0]), max(size[1], self._size[1]))
+        return grown if self._can_keep(grown) else size
 
     def _can_keep(self, size: tuple[int, int]) -> bool:
         count, concepts = self.references.shape[:2]

@@ -214,6 +214,15 @@ def unite_with_visible(masks: Tensor, visible: Tensor, others: Tensor, ring: int
 
 
 def others_of(visible: Tensor) -> Tensor:
-    """Return for every object the union of the others' visible masks (bool Tensor[N, H, W])."""
-    covered = visible.sum(dim=0)
-    return (covered - visible.to(covered.dtype)) > 0
+    """Return for every object what the others' visible masks cover of what it does not show itself.
+
+    Found masks overlap, above all where one object is found twice; a place that an object shows
+    cannot be hidden.
+
+    Args:
+        visible (Tensor[N, H, W]): bool.
+
+    Returns:
+        Tensor[N, H, W]: bool.
+    """
+    return visible.any(dim=0) & ~visible

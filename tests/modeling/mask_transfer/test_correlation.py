@@ -86,6 +86,24 @@ def test_bank_votes_do_not_depend_on_the_other_queries():
     torch.testing.assert_close(bank.votes(queries)[1], bank.votes(queries[1:2])[0])
 
 
+def test_bank_makes_spectra_once_for_long_and_wide_queries_in_turn(monkeypatch):
+    torch.manual_seed(0)
+    references, w2 = draw(5, 4, 6, 7), draw(4, 3, 3)
+    queries = [draw(1, 4, *size) for size in ((12, 5), (5, 16), (3, 3))]
+    bank = BankSpectra(references, w2)
+    for query in queries:  # the size of the transforms has grown to fit all of them
+        bank.votes(query)
+    transformed = []
+    stock = torch.fft.rfft2
+    monkeypatch.setattr(
+        torch.fft, "rfft2", lambda maps, s: transformed.append(maps.shape) or stock(maps, s=s)
+    )
+    for query in queries:
+        expected = convolve_pairs(query.expand(5, -1, -1, -1), references, w2)
+        torch.testing.assert_close(bank.votes(query)[0], expected)
+    assert transformed == [query.shape for query in queries]
+
+
 def test_fft_size_holds_all_votes_and_has_small_factors():
     assert fft_size((14, 28), (14, 28), 3) == (32, 60)
     assert fft_size((6, 6), (5, 4), 1) == (12, 12)

@@ -66,8 +66,21 @@ def test_unite_with_visible_keeps_the_visible_and_claims_only_the_hidden():
     assert not found[:, 30:].any()
 
 
-def test_others_of_is_the_union_without_the_object():
+def test_others_of_is_the_union_of_the_others_where_the_object_is_not_seen():
     masks = torch.stack([box_mask(0, 5, 0, 5), box_mask(3, 8, 3, 8), box_mask(20, 22, 0, 9)]).bool()
     found = others_of(masks)
     for n in range(3):
-        assert found[n].equal(masks[[i for i in range(3) if i != n]].any(dim=0))
+        union = masks[[i for i in range(3) if i != n]].any(dim=0)
+        assert found[n].equal(union & ~masks[n])
+
+
+def test_an_object_found_twice_is_refined_as_one_found_once():
+    reference, visible = box_mask(0, 10, 0, 10)[None], box_mask(7, 17, 5, 15).bool()
+    placement = Placement(torch.tensor([[8.0, 14.0]]), torch.ones(1, 2))
+    results = []
+    for found in (visible[None], visible.expand(2, -1, -1)):
+        others = others_of(found)[:1].float()
+        sizes = torch.tensor([[10, 10]])
+        results.append(refine_affine(reference, sizes, placement, visible[None].float(), others))
+    assert results[0].centre.equal(results[1].centre)
+    assert not results[0].centre.equal(placement.centre)
