@@ -11,9 +11,10 @@ from amodal2.engine.adaptation import (
     AdaptationSettings,
     VideoAdapter,
     draw_histories,
-    inner_ious,
 )
+from amodal2.engine.adaptation_lessons import inner_ious
 from amodal2.modeling.completion import CropRule
+from amodal2.modeling.completion.pcnet import PCNetM
 from amodal2.modeling.completion.track_batch import TrackBatch
 from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import Track
@@ -88,6 +89,33 @@ def test_adapt_continues_after_an_interruption(video, tmp_path):
     np.testing.assert_allclose(adapt(again, video).loss, whole.loss, rtol=1e-6)
     done = VideoAdapter(make_model(), resumable)
     assert adapt(done, video).seconds == again.histories["one"].seconds
+
+
+def make_eraser_model():
+    torch.manual_seed(0)
+    return PCNetM(width=1, patch_size=16).eval()
+
+
+def test_adapt_pcnet_learns_from_erased_objects_and_continues(video, tmp_path):
+    settings = AdaptationSettings(6, learning_rate=1e-2, patience=2, least_gain=-1)
+    whole = adapt(VideoAdapter(make_eraser_model(), settings), video, truth=video[2])
+    assert whole.loss[-1] < whole.loss[0]
+    assert len(whole.visible_iou) == 6
+    assert whole.occluded_iou == []
+    part = AdaptationSettings(2, 1e-2, 2, -1, state_dir=tmp_path)
+    adapt(VideoAdapter(make_eraser_model(), part), video)
+    state = torch.load(tmp_path / "one.pt", weights_only=True)
+    torch.save({**state, "done": False}, tmp_path / "one.pt")
+    rest = AdaptationSettings(6, 1e-2, 2, -1, state_dir=tmp_path)
+    again = adapt(VideoAdapter(make_eraser_model(), rest), video)
+    np.testing.assert_allclose(again.loss, whole.loss, rtol=1e-5)
+
+
+def test_adapt_pcnet_without_anything_to_erase_does_nothing(video):
+    entry, tracks, _ = video
+    lone = [Track(1, 0, 1.0, [None] * 5), *tracks]
+    adapter = VideoAdapter(make_eraser_model(), AdaptationSettings())
+    assert adapt(adapter, (entry, lone, {}), only={1}).loss == []
 
 
 def test_adapt_without_a_track_of_three_frames_does_nothing(video):
