@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from amodal2.engine.adaptation_lessons import LEAST_FRAMES, Adaptable, Lesson, make_lesson
-from amodal2.evaluation.svg_chart import line_chart
+from amodal2.evaluation.svg_chart import line_chart, stand_alone
 from amodal2.structures.track import MaskTube, Track
 from amodal2.utils.files import atomic_write
 from amodal2.utils.frame_source import FrameSource
@@ -202,7 +202,7 @@ def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
             value.
 
     Returns:
-        str: an ``svg`` element.
+        str: the content of an ``.svg`` file.
     """
     length = max(len(one.loss) for one in histories.values())
     series: dict[str, list[float | None]] = {}
@@ -212,7 +212,7 @@ def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
         if padded:
             series[f"{name} IoU"] = (100 * np.mean(padded, axis=0)).tolist()
     ticks = {float(step): str(step) for step in range(0, length, max(1, length // 5))}
-    return line_chart(
+    chart = line_chart(
         "test-time adaptation",
         series,
         list(range(length)),
@@ -220,3 +220,4 @@ def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
         y_label="IoU (%)",
         ticks=ticks,
     )
+    return stand_alone(chart)

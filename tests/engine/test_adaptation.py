@@ -1,5 +1,7 @@
 """Test-time adaptation: stopping, restoring, resuming, figures."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import torch
@@ -113,9 +115,9 @@ def test_adapt_pcnet_learns_from_erased_objects_and_continues(video, tmp_path):
 
 def test_adapt_pcnet_without_anything_to_erase_does_nothing(video):
     entry, tracks, _ = video
-    lone = [Track(1, 0, 1.0, [None] * 5), *tracks]
+    lone = [Track(99, 0, 1.0, [None] * 5), *tracks]
     adapter = VideoAdapter(make_eraser_model(), AdaptationSettings())
-    assert adapt(adapter, (entry, lone, {}), only={1}).loss == []
+    assert adapt(adapter, (entry, lone, {}), only={99}).loss == []
 
 
 def test_adapt_without_a_track_of_three_frames_does_nothing(video):
@@ -149,6 +151,7 @@ def test_draw_histories_keeps_the_last_value_of_short_ones():
     )
     mean = draw_histories({"a": AdaptationHistory([1.0, 1.0], [0.5, 1.0])})
     assert chart == mean
+    assert "fill:none" in ElementTree.fromstring(chart)[0].text  # a file brings its own style
 
 
 @pytest.mark.parametrize("wrong", [{"max_iterations": 0}, {"patience": 0}, {"clip_len": 2}])
