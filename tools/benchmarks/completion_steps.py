@@ -230,24 +230,26 @@ def adapted(plan: Plan, state: str) -> tuple[object, ...]:
 
 def species_steps(plan: Plan) -> list[Step]:
     """Table 2: an unseen species, with and without adaptation; so the model of Chewing Gum."""
-    trainings = [aquarium_training(plan, name) for name in ("seen", "all")]
-    trainings.append(aquarium_training(plan, "seen", "pcnet"))
-    rows: list[tuple[str, str, tuple[object, ...]]]
-    rows = [(name, name, ()) for name in ("modal", "convex", "union")]
+
+    def row(name: str, completer: str, *more: object) -> Step:
+        chosen = ("--classes", UNSEEN, *more)
+        return scoring(plan, f"species_{name}", "aquarium/val", completer, *chosen)
+
+    def pair(name: str, completer: str, *options: object) -> list[Step]:
+        changed = (*options, *adapted(plan, name))
+        return [row(name, completer, *options), row(f"{name}_adapted", completer, *changed)]
+
     weights = {name: plan.weights(f"aquarium_{name}") for name in ("seen", "all")}
-    for name, file in {**weights, "gum": SHIPPED}.items():
-        options = model_options("savos_aquarium", file)
-        rows.append((name, "savos", options))
-        if name != "all":
-            rows.append((f"{name}_adapted", "savos", (*options, *adapted(plan, name))))
-    options = model_options("pcnet_aquarium", plan.weights("pcnet_seen"))
-    rows.append(("pcnet_seen", "pcnet", options))
-    rows.append(("pcnet_seen_adapted", "pcnet", (*options, *adapted(plan, "pcnet_seen"))))
-    steps = [
-        scoring(plan, f"species_{row}", "aquarium/val", completer, "--classes", UNSEEN, *more)
-        for row, completer, more in rows
+    return [
+        *aquarium_data(plan),
+        *(aquarium_training(plan, name) for name in weights),
+        *pair("seen", "savos", *model_options("savos_aquarium", weights["seen"])),
+        row("all", "savos", *model_options("savos_aquarium", weights["all"])),
+        *(row(name, name) for name in ("modal", "convex", "union")),
+        *pair("gum", "savos", *model_options("savos_aquarium", SHIPPED)),
+        aquarium_training(plan, "seen", "pcnet"),
+        *pair("pcnet", "pcnet", *model_options("pcnet_aquarium", plan.weights("pcnet_seen"))),
     ]
-    return [*aquarium_data(plan), *trainings, *steps]
 
 
 def scene_steps(plan: Plan) -> list[Step]:
@@ -261,24 +263,22 @@ def scene_steps(plan: Plan) -> list[Step]:
     ]
     keys = ("DATASETS.TRAIN", "('playroom_v1_amodal_train',)")
     length = ("SOLVER.MAX_ITER", plan.aquarium_iterations)
+
+    def row(name: str, completer: str, *more: object) -> Step:
+        chosen = ("--classes", TOY, *more)
+        return scoring(plan, f"scene_{name}", "playroom/val", completer, *chosen)
+
     trained = model_options("savos_aquarium", plan.weights("aquarium_all"))
     home = model_options("savos_aquarium", plan.weights("playroom"))
-    rows: list[tuple[str, str, tuple[object, ...]]] = [
-        ("convex", "convex", ()),
-        ("union", "union", ()),
-        ("aquarium", "savos", trained),
-        ("aquarium_adapted", "savos", (*trained, *adapted(plan, "aquarium"))),
-        ("playroom", "savos", home),
-    ]
     return [
         *aquarium_data(plan),
         aquarium_training(plan, "all"),
         *made,
+        row("aquarium", "savos", *trained),
+        row("aquarium_adapted", "savos", *trained, *adapted(plan, "aquarium")),
+        *(row(name, name) for name in ("modal", "convex", "union")),
         training(plan, "playroom", "savos_aquarium", *keys, *length),
-        *(
-            scoring(plan, f"scene_{row}", "playroom/val", completer, "--classes", TOY, *more)
-            for row, completer, more in rows
-        ),
+        row("playroom", "savos", *home),
     ]
 
 
@@ -307,8 +307,6 @@ def composition_steps(plan: Plan) -> list[Step]:
         Step(demo / names[-1] / "tracks.json", track),
         row("a2vis", "none"),
         *(row(name, name) for name in ("modal", "convex", "convex_r", "union")),
-        row("union_anywhere", "union", "--option", "inside_others=False"),
-        row("savos_gum", "savos", *model_options("savos_aquarium", SHIPPED)),
         aquarium_training(plan, "all"),
         row("savos", "savos", *model_options("savos_aquarium", trained)),
         aquarium_training(plan, "all", "pcnet"),
