@@ -38,7 +38,7 @@ class Plan:
         gum_test: unseen ones.
         official_iterations: of going on from the shipped weights on the official variant.
         aquarium_train: aquarium videos to train on.
-        aquarium_iterations: of going on from the shipped weights on the aquarium.
+        aquarium_iterations: of going on from the shipped weights of SaVos on the aquarium.
         aquarium_test: validation videos of the aquarium.
         tracked: validation videos that A2VIS tracks, at least 2 and at most ``aquarium_test``.
         playroom: folder of ``playroom_v1`` (``datasets/prepare_playroom.py``).
@@ -218,7 +218,7 @@ def aquarium_training(plan: Plan, name: str, system: str = "savos") -> Step:
     """Return the training of a system on all species ("all") or without one ("seen")."""
     root = {"all": "data", "seen": "data_seen"}[name]
     run = f"aquarium_{name}" if system == "savos" else f"{system}_{name}"
-    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations)
+    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations) if system == "savos" else ()
     return training(plan, run, f"{system}_aquarium", *length, root=root)
 
 
@@ -308,7 +308,7 @@ def composition_steps(plan: Plan) -> list[Step]:
         row("a2vis", "none"),
         *(row(name, name) for name in ("modal", "convex", "convex_r", "union")),
         aquarium_training(plan, "all"),
-        row("savos", "savos", *model_options("savos_aquarium", trained)),
+        row("savos", "savos", "--compose", "others", *model_options("savos_aquarium", trained)),
         aquarium_training(plan, "all", "pcnet"),
         row("pcnet", "pcnet", *eraser),
         row("convex_r_pcnet", "convex_r", *eraser),
