@@ -2,10 +2,11 @@
 """Train and score SaVos and what it is compared with, and print the tables of its paper.
 
 ``gum`` is Table 1 on Chewing Gum (paper variant), ``official`` the released generator's variant,
-``species`` an unseen species of the aquarium and another scene with test-time adaptation (Tables 2
-and 3), ``composition`` completers on the visible tracks of the shipped A2VIS (Table 11). Every run
-is a command of another tool, which is printed; complete runs are not repeated, and trainings and
-adaptations go on where they were killed. table.md is written after each run.
+``species`` an unseen species of the aquarium with test-time adaptation (Table 2), ``scene`` the
+model of the aquarium in the playroom (Table 3), ``composition`` completers on the visible tracks of
+the shipped A2VIS (Table 11). Every run is a command of another tool, which is printed; complete
+runs are not repeated, and trainings and adaptations go on where they were killed. table.md is
+written after each run.
 
 Examples:
     python tools/completion_table.py --out output/completion --part gum
@@ -29,6 +30,7 @@ TITLES = {
     "gum": "Chewing Gum, paper variant",
     "official": "Chewing Gum, official variant",
     "species": "Aquarium, objects of the species that was not learnt from",
+    "scene": "Playroom, cylinders",
     "composition": "Aquarium, visible tracks of A2VIS",
 }
 

@@ -1,7 +1,7 @@
-"""Test-time adaptation of SaVos (Sec. 3.3): go on learning on the video that is to be completed.
+"""Test-time adaptation (SaVos, Sec. 3.3): go on learning on the video that is to be completed.
 
 The paper gives the rule for stopping; optimiser, rate and number of iterations are ours. One
-iteration is one step on all objects of the video. Letters: B tracks, T frames, H W region.
+iteration is one step on all objects of the video, for PCNet-M on some draws from them.
 """
 
 from __future__ import annotations
@@ -10,23 +10,17 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from amodal2.data.mappers import ObjectTrackMapper
-from amodal2.evaluation.svg_chart import line_chart
-from amodal2.modeling.completion.track_batch import TrackBatch
-from amodal2.modeling.savos import SaVos
+from amodal2.engine.adaptation_lessons import LEAST_FRAMES, Adaptable, Lesson, make_lesson
+from amodal2.evaluation.svg_chart import line_chart, stand_alone
 from amodal2.structures.track import MaskTube, Track
 from amodal2.utils.files import atomic_write
 from amodal2.utils.frame_source import FrameSource
 from amodal2.utils.logging import get_logger
 from amodal2.utils.optical_flow import OpticalFlow
-
-_LEAST_FRAMES = 3  # the losses need a frame with neighbours on both sides
 
 logger = get_logger(__name__)
 
@@ -58,10 +52,10 @@ class AdaptationSettings:
         Raises:
             ValueError: if one is out of range.
         """
-        if min(self.max_iterations, self.patience) < 1 or self.clip_len < _LEAST_FRAMES:
+        if min(self.max_iterations, self.patience) < 1 or self.clip_len < LEAST_FRAMES:
             raise ValueError(
                 "AdaptationSettings: expected max_iterations and patience >= 1 and clip_len >= "
-                f"{_LEAST_FRAMES}, got {self}"
+                f"{LEAST_FRAMES}, got {self}"
             )
 
 
@@ -85,7 +79,7 @@ class AdaptationHistory:
 class VideoAdapter:
     """Adapts a model to one video after the other, each time from the same weights."""
 
-    def __init__(self, model: SaVos, settings: AdaptationSettings) -> None:
+    def __init__(self, model: Adaptable, settings: AdaptationSettings) -> None:
         """Remember the weights.
 
         Args:
@@ -121,22 +115,31 @@ class VideoAdapter:
             only: ids of the tracks that are learnt from; None takes all.
 
         Returns:
-            AdaptationHistory: empty if no object is visible for three frames.
+            AdaptationHistory: empty if no object is visible for three frames (SaVos), or none can
+            be partly erased by another one (PCNet-M).
         """
         self.restore()
-        items = self._items(source, tracks, flow, truth or {}, only)
+        lesson = make_lesson(
+            self._model,
+            source,
+            tracks,
+            flow,
+            truth=truth or {},
+            only=only,
+            clip_len=self._settings.clip_len,
+        )
         optimizer = torch.optim.Adam(self._model.parameters(), self._settings.learning_rate)
         history, file = AdaptationHistory(), self._state_file(name)
-        done = not items
+        done = lesson is None
         if file is not None and file.is_file():
             state = torch.load(file, map_location=self._model.device, weights_only=True)
             self._model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
             history, done = AdaptationHistory(**state["history"]), state["done"]
         self._model.train()
-        while not done:
+        while lesson is not None and not done:
             begin = time.perf_counter()
-            self._step(items, optimizer, history)
+            self._step(lesson, optimizer, history)
             history.seconds += time.perf_counter() - begin
             done = self._is_done(history.visible_iou)
             if file is not None and (done or len(history.loss) % self._settings.patience == 0):
@@ -162,61 +165,17 @@ class VideoAdapter:
         )
         return stalled or len(values) >= self._settings.max_iterations
 
-    def _items(
-        self,
-        source: FrameSource,
-        tracks: Sequence[Track],
-        flow: OpticalFlow,
-        truth: Mapping[int, MaskTube],
-        only: Collection[int] | None,
-    ) -> list[dict[str, Any]]:
-        """Cut the objects' visible lives into samples."""
-        mapper = ObjectTrackMapper(is_train=True, num_frames=self._settings.clip_len)
-        records: list[dict[str, Any]] = [
-            {
-                "id": track.id,
-                "segmentations": track.visible,
-                "amodal_segmentations": truth.get(track.id),
-            }
-            for track in tracks
-        ]
-        items = []
-        wanted = [one for one in records if only is None or one["id"] in only]
-        for record in wanted:
-            tube = record["segmentations"] or []
-            seen = [t for t, rle in enumerate(tube) if rle is not None]
-            if not seen:
-                continue
-            life = np.arange(seen[0], seen[-1] + 1)
-            for part in np.array_split(life, -(-len(life) // self._settings.clip_len)):
-                if len(part) >= _LEAST_FRAMES and any(tube[t] for t in part):
-                    indices = part.tolist()
-                    items.append(mapper.cut(source, records, record, indices, flow, len(tube)))
-        return items
-
     def _step(
-        self,
-        items: list[dict[str, Any]],
-        optimizer: torch.optim.Optimizer,
-        history: AdaptationHistory,
+        self, lesson: Lesson, optimizer: torch.optim.Optimizer, history: AdaptationHistory
     ) -> None:
-        """Sum the gradients of all objects and go one step."""
+        """Go one step and note what was measured before it."""
         optimizer.zero_grad(set_to_none=True)
-        loss, visible, occluded = 0.0, [], []
-        for item in items:
-            batch = TrackBatch.collate([item], self._model.device)
-            losses, merged = self._model.losses(batch)
-            total = torch.stack(list(losses.values())).sum() / len(items)
-            total.backward()
-            loss += total.item()
-            seen, hidden = inner_ious(batch, merged.detach())
-            visible += seen
-            occluded += hidden
+        found = lesson.learn(len(history.loss))
         optimizer.step()
-        history.loss.append(loss)
-        history.visible_iou.append(float(np.mean(visible)))
-        if occluded:
-            history.occluded_iou.append(float(np.mean(occluded)))
+        history.loss.append(found.loss)
+        history.visible_iou.append(float(np.mean(found.visible)))
+        if found.occluded:
+            history.occluded_iou.append(float(np.mean(found.occluded)))
 
     def _state_file(self, name: str) -> Path | None:
         folder = self._settings.state_dir
@@ -235,33 +194,6 @@ class VideoAdapter:
             torch.save(state, temporary)
 
 
-def inner_ious(batch: TrackBatch, merged: Tensor) -> tuple[list[float], list[float]]:
-    """Measure predictions in the frames that have a neighbour on both sides.
-
-    Args:
-        batch: the tracks.
-        merged (Tensor[B, T, H, W]): of ``merge_for_losses``: entry t is of frame t + 1.
-
-    Returns:
-        tuple: IoU with the visible mask outside other objects, per frame; and, if the batch has
-        amodal masks, IoU of the hidden parts per frame that has one, with the prediction taken
-        inside other objects.
-    """
-    predicted = merged[:, :-2] > 0.5
-    visible, others = batch.visible[:, 1:-1] > 0, batch.others[:, 1:-1] > 0
-    seen = _ious(predicted & ~others, visible & ~others).flatten().tolist()
-    if batch.amodal is None:
-        return seen, []
-    hidden = (batch.amodal[:, 1:-1] > 0) & ~visible
-    ious = _ious(predicted & others & ~visible, hidden)
-    return seen, ious[hidden.flatten(2).any(2)].tolist()
-
-
-def _ious(first: Tensor, second: Tensor) -> Tensor:
-    both = (first & second).sum(dim=(2, 3))
-    return (both + 1e-6) / ((first | second).sum(dim=(2, 3)) + 1e-6)
-
-
 def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
     """Draw the mean IoU over the videos against the iterations (Fig. 5 of the paper).
 
@@ -270,7 +202,7 @@ def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
             value.
 
     Returns:
-        str: an ``svg`` element.
+        str: the content of an ``.svg`` file.
     """
     length = max(len(one.loss) for one in histories.values())
     series: dict[str, list[float | None]] = {}
@@ -280,7 +212,7 @@ def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
         if padded:
             series[f"{name} IoU"] = (100 * np.mean(padded, axis=0)).tolist()
     ticks = {float(step): str(step) for step in range(0, length, max(1, length // 5))}
-    return line_chart(
+    chart = line_chart(
         "test-time adaptation",
         series,
         list(range(length)),
@@ -288,3 +220,4 @@ def draw_histories(histories: Mapping[str, AdaptationHistory]) -> str:
         y_label="IoU (%)",
         ticks=ticks,
     )
+    return stand_alone(chart)

@@ -13,6 +13,7 @@ from torch import nn
 
 from amodal2.config import get_cfg
 from amodal2.engine.adaptation import AdaptationSettings, VideoAdapter
+from amodal2.engine.adaptation_lessons import Adaptable
 from amodal2.model_zoo import load_model
 from amodal2.modeling.completion import (
     COMPLETER_REGISTRY,
@@ -22,7 +23,6 @@ from amodal2.modeling.completion import (
     complete_video,
 )
 from amodal2.modeling.completion.video import COMPOSITIONS, Boxes, ContentSink
-from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import MaskTube, Track, VideoPrediction
 from amodal2.utils.depth import DepthSource
 from amodal2.utils.device import available_device
@@ -103,7 +103,7 @@ def add_adaptation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapt",
         action="store_true",
-        help="let the completer savos learn from the visible masks of each video first",
+        help="let the completer savos or pcnet learn from the visible masks of each video first",
     )
     parser.add_argument(
         "--adapt-iterations", type=int, default=100, metavar="N", help="at most (default: 100)"
@@ -217,9 +217,9 @@ class TrackCompletion:
             name: of ``COMPLETER_REGISTRY``.
             options: ``name=value`` each; completers that are trained take ``config`` (a yaml file),
                 ``weights`` (default: those that the file names) and ``opts`` (a list of keys and
-                values that change the config). Those that can read official weights take them
-                without ``config``. ``content`` may be the config of a second stage, with
-                ``content_weights`` and ``content_opts``.
+                values that change the config). Those that can do without a model, or read official
+                weights, take ``config`` only for a model. ``content`` may be the config of a second
+                stage, with ``content_weights`` and ``content_opts``.
             settings: thresholds and composition.
             flow: source of the optical flow.
             adaptation: adapt to each video; None does not.
@@ -231,15 +231,16 @@ class TrackCompletion:
         values = parse_options(options)
         if name in COMPLETER_REGISTRY:
             parameters = inspect.signature(COMPLETER_REGISTRY.get(name)).parameters
-            if "model" in parameters and ("weights" not in parameters or "config" in values):
+            taken = parameters.get("model")
+            if taken is not None and (taken.default is taken.empty or "config" in values):
                 values["model"] = _load(name, values, settings.device)
             if "painter" in parameters and str(values.get("content")).endswith(".yaml"):
                 values["painter"] = _load(name, _second_stage(values), settings.device)
         completer, model = build_completer(name, **values), values.get("model")
         if adaptation is None:
             return cls(completer, settings, flow, depth=depth)
-        if not isinstance(model, SaVos):
-            raise ValueError(f"--adapt: expected the completer savos, got {name}")
+        if name not in ("savos", "pcnet") or not isinstance(model, Adaptable):
+            raise ValueError(f"--adapt: expected the completer savos or pcnet, got {name}")
         return cls(completer, settings, flow, VideoAdapter(model, adaptation), depth)
 
     def predict(

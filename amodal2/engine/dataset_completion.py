@@ -166,7 +166,7 @@ def predicted_scenes(
     for scene in scenes:
         own = taken.get(scene.id, [])
         scene.tracks = [
-            Track(number, r["category_id"], r["score"], list(r[VISIBLE_KEY]), _own_amodal(r))
+            Track(number, r["category_id"], r["score"], list(r[VISIBLE_KEY]), *_own_amodal(r))
             for number, r in enumerate(own, start=1)
         ]
         pairs = match_visible(truth.get(scene.id, []), own)
@@ -193,7 +193,7 @@ def complete_scene(
     Returns:
         list: one list of tracks per sample of the completer.
     """
-    tracks = [replace(track, amodal=None) for track in scene.tracks]
+    tracks = [replace(track, amodal=None, amodal_score=None) for track in scene.tracks]
     with open_frames(scene.source) as source:
         samples = completion.predict(
             source,
@@ -241,6 +241,7 @@ def track_records(scene: Scene, tracks: Sequence[Track]) -> list[Record]:
             "score": track.score,
             VISIBLE_KEY: track.visible,
             AMODAL_KEY: track.amodal,
+            **({} if track.amodal_score is None else {"amodal_score": track.amodal_score}),
         }
         for track in tracks
     ]
@@ -298,8 +299,10 @@ def _stored_flow(entry: Record, root: str | Path) -> OpticalFlow | None:
     return None
 
 
-def _own_amodal(record: Record) -> MaskTube | None:
-    return list(record[AMODAL_KEY]) if record.get(AMODAL_KEY) is not None else None
+def _own_amodal(record: Record) -> tuple[MaskTube | None, float | None]:
+    """Return a prediction's own amodal masks and their score, None each if it has none."""
+    masks = record.get(AMODAL_KEY)
+    return None if masks is None else list(masks), record.get("amodal_score")
 
 
 def _by_scene(records: Iterable[Record], key: str) -> dict[int, list[Record]]:

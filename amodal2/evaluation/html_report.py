@@ -16,6 +16,7 @@ from amodal2.evaluation.report import TRACKING_COLUMNS
 from amodal2.evaluation.report_base import Highlight
 from amodal2.evaluation.report_csv import Number
 from amodal2.evaluation.resampling import Sampler
+from amodal2.evaluation.svg_chart import STYLE
 from amodal2.utils.files import atomic_write
 
 _STYLE = """
@@ -26,9 +27,7 @@ th:first-child,td:first-child{text-align:left;white-space:nowrap}
 summary{cursor:pointer;margin:.3em 0 1em}h3{margin-bottom:.2em}h3+.note{margin-top:0;max-width:75em}
 th{background:#f4f4f4}.clear{font-weight:bold}.scroll{overflow-x:auto}
 .charts{display:flex;flex-wrap:wrap;gap:1em}.note{color:#666}figure{margin:0 0 1.2em}
-img{max-width:100%}svg text{font:11px system-ui,sans-serif;fill:#333}svg .title{font-weight:bold}
-svg .mid{text-anchor:middle}svg .end{text-anchor:end}.grid{stroke:#e2e2e2}
-.line{fill:none;stroke-width:1.8}
+img{max-width:100%}
 """
 
 
@@ -97,7 +96,7 @@ def write_html(
         body += [_notes(report.notes), *_charts(report.samplers)]
     if pictures:
         body += ["<h2>Best and worst cases</h2>", *map(_picture, pictures)]
-    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}</style>'
+    head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{_STYLE}{STYLE}</style>'
     text = f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(body)}</body></html>'
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -9,6 +9,10 @@ WIDTH, HEIGHT = 398, 284
 LEFT, RIGHT, TOP, BOTTOM = 46, 30, 30, 72
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 """Okabe and Ito's palette, which colour-blind readers can tell apart."""
+STYLE = """svg text{font:11px system-ui,sans-serif;fill:#333}svg .title{font-weight:bold}
+svg .mid{text-anchor:middle}svg .end{text-anchor:end}.grid{stroke:#e2e2e2}
+.line{fill:none;stroke-width:1.8}"""
+"""Style sheet of the page that has the charts."""
 
 
 def line_chart(
@@ -72,6 +76,17 @@ def line_chart(
         parts.append(f'<text x="{start + 18}" y="{y}">{escape(name)}</text>')
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     return f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">{"".join(parts)}</svg>'
+
+
+def stand_alone(chart: str) -> str:
+    """Return a chart as the content of a file: with its style sheet, on white.
+
+    Args:
+        chart: of :func:`line_chart`.
+    """
+    opening, content = chart.split(">", 1)
+    paper = f'<path d="M0 0H{WIDTH}V{HEIGHT}H0" fill="#fff"/>'
+    return f"{opening}><style>{STYLE}</style>{paper}{content}"
 
 
 def _path(points: Sequence[tuple[float, float] | None]) -> str:

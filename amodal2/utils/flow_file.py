@@ -5,8 +5,10 @@ Dimensions: T frames, H W image. Vectors are (x, y) displacements in pixels of t
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ FLOW_SUFFIXES = frozenset({".flo", ".npy", ".npz"})
 
 _FLO_TAG = b"PIEH"
 _LARGEST_SIDE = 1 << 16
+_ZIP_NAMES_AT, _ZIP_HEADER = 26, 30  # in a zip entry: lengths of its names; end of its fixed part
 
 
 def read_flow(path: str | Path) -> FlowField:
@@ -79,6 +82,37 @@ def read_array(file: Path, name: str) -> npt.NDArray[np.generic]:
         raise ValueError(f"read_array: expected an array '{name}' in {file}, got none") from e
     except (ValueError, EOFError, zipfile.BadZipFile) as e:
         raise ValueError(f"read_array: expected a NumPy file, got {file}: {e}") from e
+
+
+def open_array(file: Path, name: str) -> npt.NDArray[np.generic]:
+    """Open one array of an ``.npz`` archive; what is not compressed stays on disk until it is read.
+
+    Args:
+        file: its path.
+        name: of the array in the archive.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is damaged or lacks the array.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entry = archive.getinfo(f"{name}.npy")
+            with archive.open(entry) as stream:
+                version = np.lib.format.read_magic(stream)
+                if entry.compress_type != zipfile.ZIP_STORED or version != (1, 0):
+                    return read_array(file, name)
+                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+                header = stream.tell()
+        with file.open("rb") as raw:
+            raw.seek(entry.header_offset + _ZIP_NAMES_AT)
+            start = entry.header_offset + _ZIP_HEADER + sum(struct.unpack("<HH", raw.read(4)))
+        order: Literal["C", "F"] = "F" if by_columns else "C"
+        return np.memmap(file, dtype, "r", start + header, shape, order)
+    except KeyError as e:
+        raise ValueError(f"open_array: expected an array '{name}' in {file}, got none") from e
+    except (ValueError, EOFError, zipfile.BadZipFile) as e:
+        raise ValueError(f"open_array: expected a NumPy archive, got {file}: {e}") from e
 
 
 def _read_flo(file: Path) -> npt.NDArray[np.generic]:

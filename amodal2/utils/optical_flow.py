@@ -6,6 +6,7 @@ step``, step 1 or -1: [H, W, 2], (x, y) in pixels.
 
 from __future__ import annotations
 
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from amodal2.utils.flow_file import FLOW_SUFFIXES, FlowField, checked_flow, read_array, read_flow
+from amodal2.utils.flow_file import FLOW_SUFFIXES, FlowField, checked_flow, open_array, read_flow
 from amodal2.utils.frame_source import Frame
 from amodal2.utils.frames import natural_key
 from amodal2.utils.logging import get_logger
@@ -169,13 +170,14 @@ class FileFlow(OpticalFlow):
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is damaged or lacks the array.
+            ValueError: if it is damaged or lacks the array. Fields that are not finite are refused
+                when they are asked for.
         """
         path = Path(file)
-        forward = checked_flow(read_array(path, "forward"), path)
-        with np.load(path, allow_pickle=False) as content:
-            stored = "backward" in content
-        backward = checked_flow(read_array(path, "backward"), path) if stored else None
+        forward = open_array(path, "forward")
+        with zipfile.ZipFile(path) as archive:
+            stored = "backward.npy" in archive.namelist()
+        backward = open_array(path, "backward") if stored else None
         return cls(forward, backward, str(path))
 
     def __call__(self, first: Frame, second: Frame, index: int, step: int) -> FlowField:
@@ -195,7 +197,9 @@ class FileFlow(OpticalFlow):
                 f"FileFlow: expected {kind} flow of frame {index}, got {len(fields)} fields in "
                 f"{self._name}"
             )
-        if not isinstance(field, np.ndarray):
+        if isinstance(field, np.ndarray):
+            field = checked_flow(field, Path(self._name))
+        else:
             field = read_flow(field)
         if field.shape != (*frame.shape[:2], 2):
             raise ValueError(

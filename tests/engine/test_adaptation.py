@@ -1,5 +1,7 @@
 """Test-time adaptation: stopping, restoring, resuming, figures."""
 
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,10 @@ from amodal2.engine.adaptation import (
     AdaptationSettings,
     VideoAdapter,
     draw_histories,
-    inner_ious,
 )
+from amodal2.engine.adaptation_lessons import inner_ious
 from amodal2.modeling.completion import CropRule
+from amodal2.modeling.completion.pcnet import PCNetM
 from amodal2.modeling.completion.track_batch import TrackBatch
 from amodal2.modeling.savos import SaVos
 from amodal2.structures.track import Track
@@ -90,6 +93,33 @@ def test_adapt_continues_after_an_interruption(video, tmp_path):
     assert adapt(done, video).seconds == again.histories["one"].seconds
 
 
+def make_eraser_model():
+    torch.manual_seed(0)
+    return PCNetM(width=1, patch_size=16).eval()
+
+
+def test_adapt_pcnet_learns_from_erased_objects_and_continues(video, tmp_path):
+    settings = AdaptationSettings(6, learning_rate=1e-2, patience=2, least_gain=-1)
+    whole = adapt(VideoAdapter(make_eraser_model(), settings), video, truth=video[2])
+    assert whole.loss[-1] < whole.loss[0]
+    assert len(whole.visible_iou) == 6
+    assert whole.occluded_iou == []
+    part = AdaptationSettings(2, 1e-2, 2, -1, state_dir=tmp_path)
+    adapt(VideoAdapter(make_eraser_model(), part), video)
+    state = torch.load(tmp_path / "one.pt", weights_only=True)
+    torch.save({**state, "done": False}, tmp_path / "one.pt")
+    rest = AdaptationSettings(6, 1e-2, 2, -1, state_dir=tmp_path)
+    again = adapt(VideoAdapter(make_eraser_model(), rest), video)
+    np.testing.assert_allclose(again.loss, whole.loss, rtol=1e-5)
+
+
+def test_adapt_pcnet_without_anything_to_erase_does_nothing(video):
+    entry, tracks, _ = video
+    lone = [Track(99, 0, 1.0, [None] * 5), *tracks]
+    adapter = VideoAdapter(make_eraser_model(), AdaptationSettings())
+    assert adapt(adapter, (entry, lone, {}), only={99}).loss == []
+
+
 def test_adapt_without_a_track_of_three_frames_does_nothing(video):
     entry, tracks, _ = video
     short = [Track(1, 0, 1.0, [*tracks[0].visible[:2], None, None, None])]
@@ -121,6 +151,7 @@ def test_draw_histories_keeps_the_last_value_of_short_ones():
     )
     mean = draw_histories({"a": AdaptationHistory([1.0, 1.0], [0.5, 1.0])})
     assert chart == mean
+    assert "fill:none" in ElementTree.fromstring(chart)[0].text  # a file brings its own style
 
 
 @pytest.mark.parametrize("wrong", [{"max_iterations": 0}, {"patience": 0}, {"clip_len": 2}])

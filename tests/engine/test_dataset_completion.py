@@ -109,6 +109,10 @@ def test_predicted_tracks_are_judged_where_they_show_an_object(tmp_path):
     assert records[1]["amodal_segmentations"] == dataset.annotations[3]["segmentations"]
     tracks = track_records(scenes[0], samples[0][0])
     assert [(r["video_id"], r["score"]) for r in tracks] == [(1, 0.9)]
+    scored = [{**one, "amodal_score": 0.7} for one in predictions(dataset)]
+    own = predicted_scenes(dataset, tmp_path, scored)[0]
+    assert [r["amodal_score"] for r in track_records(own, own.tracks)] == [0.7]
+    assert "amodal_score" not in track_records(own, complete_scene(build("modal"), own)[0])[0]
     assert predicted_scenes(dataset, tmp_path, predictions(dataset), 0.95)[0].tracks == []
 
 

@@ -76,13 +76,14 @@ def aquarium(tmp_path):
 
 def options(tmp_path, aquarium):
     small = ["--aquarium-train", "2", "--aquarium-test", "2", "--tracked", "2"]
+    small += ["--playroom", str(aquarium), "--playroom-train", "2", "--playroom-test", "2"]
     return ["--out", str(tmp_path / "out"), "--aquarium", str(aquarium), *small]
 
 
 def test_main_runs_every_step_once_and_prints_all_rows(tool, calls, aquarium, tmp_path, capsys):
     assert tool.main(options(tmp_path, aquarium)) == 0
     printed = capsys.readouterr().out
-    assert printed.count("**") == 8
+    assert printed.count("**") == 10
     assert "| seen_adapted | 90.0 | 50.0 | - | - | 7 |" in printed
     assert "| a2vis | 90.0 | 50.0 | - | - | 40.0 | 60.0 | 41.0 | 7 |" in printed
     files = [words[words.index("--report") + 1] for _, words, _ in calls if "--report" in words]
@@ -97,7 +98,7 @@ def test_main_runs_every_step_once_and_prints_all_rows(tool, calls, aquarium, tm
 def test_configs_of_the_trainings_merge(tool, calls, aquarium, tmp_path):
     assert tool.main(options(tmp_path, aquarium)) == 0
     trainings = [words for name, words, _ in calls if name == "tools/train_net.py"]
-    assert len(trainings) == 6
+    assert len(trainings) == 9
     for words in trainings:
         cfg = get_cfg()
         cfg.merge_from_file(words[1])

@@ -119,13 +119,26 @@ def test_file_flow_folder_with_both_directions(tmp_path):
         flow(frame, frame, 2, 1)
 
 
-def test_file_flow_archive(tmp_path):
-    forward = np.stack([field(seed=t) for t in range(2)])
-    backward = np.stack([field(seed=t) for t in range(5, 8)])
-    np.savez(tmp_path / "a.npz", forward=forward, backward=backward)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_file_flow_archive(save, dtype, tmp_path):
+    forward = np.stack([field(seed=t) for t in range(2)]).astype(dtype)
+    backward = np.stack([field(seed=t) for t in range(5, 8)]).astype(dtype)
+    save(tmp_path / "a.npz", forward=forward, backward=np.asfortranarray(backward))
     flow, frame = open_flow(tmp_path / "a.npz"), np.zeros((4, 5, 3), np.uint8)
     np.testing.assert_array_equal(flow(frame, frame, 0, 1), forward[0])
     np.testing.assert_array_equal(flow(frame, frame, 2, -1), backward[2])
+    assert flow(frame, frame, 0, 1).dtype == np.float32
+
+
+def test_file_flow_archive_damaged_or_not_finite_raises(tmp_path):
+    (tmp_path / "a.npz").write_bytes(b"PK\3\4abc")
+    with pytest.raises(ValueError, match="expected a NumPy archive"):
+        FileFlow.from_archive(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", forward=np.full((1, 4, 5, 2), np.nan))
+    frame = np.zeros((4, 5, 3), np.uint8)
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        FileFlow.from_archive(tmp_path / "b.npz")(frame, frame, 0, 1)
 
 
 def test_file_flow_derives_the_backward_direction(tmp_path):

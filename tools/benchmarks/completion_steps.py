@@ -19,10 +19,12 @@ from benchmarks.completion_data import write_subset
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs/savos/quick"
-PARTS = ("gum", "official", "species", "composition")
+PARTS = ("gum", "official", "species", "scene", "composition")
 SHIPPED = "amodal2://savos_chewing_gum.safetensors"
 UNSEEN = "betta"
 """The species that the part "species" does not learn from."""
+TOY = "cylinder"
+"""The toy that is completed in the part "scene"."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,14 @@ class Plan:
         gum_test: unseen ones.
         official_iterations: of going on from the shipped weights on the official variant.
         aquarium_train: aquarium videos to train on.
-        aquarium_iterations: of going on from the shipped weights on the aquarium.
+        aquarium_iterations: of going on from the shipped weights of SaVos on the aquarium.
         aquarium_test: validation videos of the aquarium.
         tracked: validation videos that A2VIS tracks, at least 2 and at most ``aquarium_test``.
+        playroom: folder of ``playroom_v1`` (``datasets/prepare_playroom.py``).
+        playroom_train: playroom videos to train on, for ``aquarium_iterations`` as well.
+        playroom_test: validation videos of the playroom.
         adapt: most iterations of adaptation to one video.
+        adapt_rate: its learning rate.
 
     Raises:
         ValueError: if ``tracked`` is out of range.
@@ -54,7 +60,11 @@ class Plan:
     aquarium_iterations: int = 300
     aquarium_test: int = 20
     tracked: int = 10
+    playroom: Path = Path("datasets/playroom")
+    playroom_train: int = 40
+    playroom_test: int = 12
     adapt: int = 100
+    adapt_rate: float = 5e-4
 
     def __post_init__(self) -> None:
         """Check the number of videos that are tracked."""
@@ -123,6 +133,7 @@ def make_steps(plan: Plan, part: str) -> list[Step]:
         "gum": gum_steps,
         "official": official_steps,
         "species": species_steps,
+        "scene": scene_steps,
         "composition": composition_steps,
     }
     return makers[part](plan)
@@ -203,32 +214,72 @@ def aquarium_data(plan: Plan) -> list[Step]:
     ]
 
 
-def aquarium_training(plan: Plan, name: str) -> Step:
-    """Return the training on all species ("all") or without one ("seen")."""
+def aquarium_training(plan: Plan, name: str, system: str = "savos") -> Step:
+    """Return the training of a system on all species ("all") or without one ("seen")."""
     root = {"all": "data", "seen": "data_seen"}[name]
-    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations)
-    return training(plan, f"aquarium_{name}", "savos_aquarium", *length, root=root)
+    run = f"aquarium_{name}" if system == "savos" else f"{system}_{name}"
+    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations) if system == "savos" else ()
+    return training(plan, run, f"{system}_aquarium", *length, root=root)
+
+
+def adapted(plan: Plan, state: str) -> tuple[object, ...]:
+    """Return the options of adaptation that keeps its states in a folder of this name."""
+    length = ("--adapt-iterations", plan.adapt, "--adapt-lr", plan.adapt_rate)
+    return ("--adapt", *length, "--adapt-dir", plan.out / "adaptation" / state)
 
 
 def species_steps(plan: Plan) -> list[Step]:
-    """Tables 2 and 3: an unseen species, and another scene, with and without adaptation."""
-    steps = [*aquarium_data(plan), *(aquarium_training(plan, name) for name in ("seen", "all"))]
-    rows: list[tuple[str, str, tuple[object, ...]]]
-    rows = [(name, name, ()) for name in ("modal", "convex", "union")]
-    weights: dict[str, object] = {"gum": SHIPPED}
-    weights |= {name: plan.weights(f"aquarium_{name}") for name in ("seen", "all")}
-    adapt = ("--adapt", "--adapt-iterations", plan.adapt)
-    for name, file in weights.items():
-        options = model_options("savos_aquarium", file)
-        rows.append((name, "savos", options))
-        if name != "all":
-            state = ("--adapt-dir", plan.out / "adaptation" / name)
-            rows.append((f"{name}_adapted", "savos", (*options, *adapt, *state)))
-    steps += [
-        scoring(plan, f"species_{row}", "aquarium/val", completer, "--classes", UNSEEN, *more)
-        for row, completer, more in rows
+    """Table 2: an unseen species, with and without adaptation; so the model of Chewing Gum."""
+
+    def row(name: str, completer: str, *more: object) -> Step:
+        chosen = ("--classes", UNSEEN, *more)
+        return scoring(plan, f"species_{name}", "aquarium/val", completer, *chosen)
+
+    def pair(name: str, completer: str, *options: object) -> list[Step]:
+        changed = (*options, *adapted(plan, name))
+        return [row(name, completer, *options), row(f"{name}_adapted", completer, *changed)]
+
+    weights = {name: plan.weights(f"aquarium_{name}") for name in ("seen", "all")}
+    return [
+        *aquarium_data(plan),
+        *(aquarium_training(plan, name) for name in weights),
+        *pair("seen", "savos", *model_options("savos_aquarium", weights["seen"])),
+        row("all", "savos", *model_options("savos_aquarium", weights["all"])),
+        *(row(name, name) for name in ("modal", "convex", "union")),
+        *pair("gum", "savos", *model_options("savos_aquarium", SHIPPED)),
+        aquarium_training(plan, "seen", "pcnet"),
+        *pair("pcnet", "pcnet", *model_options("pcnet_aquarium", plan.weights("pcnet_seen"))),
     ]
-    return steps
+
+
+def scene_steps(plan: Plan) -> list[Step]:
+    """Table 3: the model of the aquarium in the playroom, and one that has learnt there."""
+    folder = plan.out / "data" / "playroom"
+    counts = {"val": plan.playroom_test, "train": plan.playroom_train}
+    files = {folder / f"{split}.json": count for split, count in counts.items()}
+    made = [
+        Step(file, partial(write_subset, plan.playroom / file.name, file, count))
+        for file, count in files.items()
+    ]
+    keys = ("DATASETS.TRAIN", "('playroom_v1_amodal_train',)")
+    length = ("SOLVER.MAX_ITER", plan.aquarium_iterations)
+
+    def row(name: str, completer: str, *more: object) -> Step:
+        chosen = ("--classes", TOY, *more)
+        return scoring(plan, f"scene_{name}", "playroom/val", completer, *chosen)
+
+    trained = model_options("savos_aquarium", plan.weights("aquarium_all"))
+    home = model_options("savos_aquarium", plan.weights("playroom"))
+    return [
+        *aquarium_data(plan),
+        aquarium_training(plan, "all"),
+        *made,
+        row("aquarium", "savos", *trained),
+        row("aquarium_adapted", "savos", *trained, *adapted(plan, "aquarium")),
+        *(row(name, name) for name in ("modal", "convex", "union")),
+        training(plan, "playroom", "savos_aquarium", *keys, *length),
+        row("playroom", "savos", *home),
+    ]
 
 
 def composition_steps(plan: Plan) -> list[Step]:
@@ -245,18 +296,20 @@ def composition_steps(plan: Plan) -> list[Step]:
         *("--opts", "MODEL.DEVICE", "cpu"),
     )
 
-    def row(name: str, completer: str, *more: object) -> Step:
-        tracks = ("--tracks", demo, "--limit", plan.tracked, "--compose", "visible", *more)
+    def row(name: str, completer: str, *more: object, compose: str = "visible") -> Step:
+        tracks = ("--tracks", demo, "--limit", plan.tracked, "--compose", compose, *more)
         return scoring(plan, f"composition_{name}", "aquarium/val", completer, *tracks)
 
     trained = plan.weights("aquarium_all")
+    eraser = model_options("pcnet_aquarium", plan.weights("pcnet_all"))
     return [
         *aquarium_data(plan),
         Step(demo / names[-1] / "tracks.json", track),
         row("a2vis", "none"),
         *(row(name, name) for name in ("modal", "convex", "convex_r", "union")),
-        row("union_anywhere", "union", "--option", "inside_others=False"),
-        row("savos_gum", "savos", *model_options("savos_aquarium", SHIPPED)),
         aquarium_training(plan, "all"),
-        row("savos", "savos", *model_options("savos_aquarium", trained)),
+        row("savos", "savos", *model_options("savos_aquarium", trained), compose="others"),
+        aquarium_training(plan, "all", "pcnet"),
+        row("pcnet", "pcnet", *eraser),
+        row("convex_r_pcnet", "convex_r", *eraser),
     ]

@@ -18,6 +18,7 @@ from amodal2.modeling.completion.base import (
 )
 from amodal2.modeling.completion.crops import CropRule, mean_motion
 from amodal2.modeling.completion.ordering import Order, all_in_front, convex_hull, hull_order
+from amodal2.modeling.completion.pcnet import PCNetCompleter, PCNetM
 from amodal2.ops import mask_warp
 
 
@@ -42,11 +43,21 @@ class ConvexCompleter(Completer):
 class RefinedConvexCompleter(Completer):
     """Takes the convex hull where the object itself or something in front of it is seen.
 
-    ConvexR of deocclusion; who is in front is read off the hulls, too.
+    ConvexR of deocclusion; who is in front is read off the hulls, too, or told by PCNet-M.
     """
 
+    def __init__(self, model: PCNetM | None = None) -> None:
+        """Choose the order.
+
+        Args:
+            model: in evaluation mode, gives the order; None takes that of the hulls.
+        """
+        self._judge = None if model is None else PCNetCompleter(model)
+
     def in_front(self, masks: np.ndarray) -> Order:
-        """Order the objects by their hulls, see :class:`Completer`."""
+        """Order the objects, see :class:`Completer`."""
+        if self._judge is not None:
+            return self._judge.in_front(masks)
         return all_in_front(hull_order(masks))
 
     def complete(self, clip: ObjectClip) -> Completion:
@@ -113,9 +124,9 @@ def convex() -> Completer:
 
 
 @COMPLETER_REGISTRY.register()
-def convex_r() -> Completer:
-    """Make a :class:`RefinedConvexCompleter`."""
-    return RefinedConvexCompleter()
+def convex_r(*, model: PCNetM | None = None) -> Completer:
+    """Make a :class:`RefinedConvexCompleter`, see there."""
+    return RefinedConvexCompleter(model)
 
 
 @COMPLETER_REGISTRY.register()

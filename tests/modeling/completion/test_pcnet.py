@@ -7,6 +7,7 @@ import torch
 from amodal2.data.datasets.video_amodal import load_video_amodal_json
 from amodal2.data.mappers.eraser_patch import EraserPatchMapper, add_erasers
 from amodal2.data.synthetic.gum_writer import GumSpec, write_gum_split
+from amodal2.modeling.completion import build_completer
 from amodal2.modeling.completion.pcnet import PCNetCompleter, PCNetM
 from amodal2.structures.crop_window import square_windows
 from tests.modeling.completion.clips import rectangle
@@ -116,3 +117,18 @@ def test_pcnet_order_who_gains_more_lies_behind():
     order = completer.in_front(np.stack([block, bar, apart]))
     assert np.argwhere(order).tolist() == [[0, 1]]
     assert completer._gain(block, bar, np.array([0.0, 0, 24, 24])) == pytest.approx(24, abs=4)
+
+
+class Keeper(PCNetM):
+    """Adds nothing to a mask."""
+
+    def predict(self, masks, erasers):
+        return torch.stack([~masks, masks], dim=1).float() * 20
+
+
+def test_convex_r_takes_the_order_of_pcnet():
+    bar = rectangle(SIZE, 0, 10, 24, 3)
+    masks = np.stack([rectangle(SIZE, 8, 4, 8, 16) & ~bar, bar])
+    assert build_completer("convex_r").in_front(masks).any()
+    model = Keeper(width=1, patch_size=64).eval()
+    assert not build_completer("convex_r", model=model).in_front(masks).any()
