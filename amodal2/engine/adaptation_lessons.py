@@ -150,6 +150,7 @@ def make_lesson(
             return EraserLesson(model, {"video_id": 1, "annotations": own, ERASERS_KEY: others})
         except ValueError:
             return None
+    assert isinstance(model, SaVos), "the other kind of Adaptable"
     items = _cut_tracks(model, source, tracks, flow, truth, wanted, clip_len)
     return TrackLesson(model, items) if items else None
 

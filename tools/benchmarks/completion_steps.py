@@ -296,8 +296,8 @@ def composition_steps(plan: Plan) -> list[Step]:
         *("--opts", "MODEL.DEVICE", "cpu"),
     )
 
-    def row(name: str, completer: str, *more: object, compose: str = "visible") -> Step:
-        tracks = ("--tracks", demo, "--limit", plan.tracked, "--compose", compose, *more)
+    def row(name: str, completer: str, *more: object) -> Step:
+        tracks = ("--tracks", demo, "--limit", plan.tracked, "--compose", "visible", *more)
         return scoring(plan, f"composition_{name}", "aquarium/val", completer, *tracks)
 
     trained = plan.weights("aquarium_all")
@@ -308,7 +308,7 @@ def composition_steps(plan: Plan) -> list[Step]:
         row("a2vis", "none"),
         *(row(name, name) for name in ("modal", "convex", "convex_r", "union")),
         aquarium_training(plan, "all"),
-        row("savos", "savos", *model_options("savos_aquarium", trained), compose="others"),
+        row("savos", "savos", *model_options("savos_aquarium", trained)),
         aquarium_training(plan, "all", "pcnet"),
         row("pcnet", "pcnet", *eraser),
         row("convex_r_pcnet", "convex_r", *eraser),
