@@ -74,17 +74,20 @@ ROWS = (
     Row("savos", "SaVos", "savos", "savos", VIDEOS),
     _c2f("market", "C2F-Seg image", "market", MARKET),
     _c2f("market_coarse", "without refinement", "market", MARKET, "refine=False"),
-    *(_c2f(f"market_k{k}", f"K = {k}", "market", _GT_MARKET, _keys(_STEPS, k)) for k in (1, 2, 5)),
+    *(
+        _c2f(f"market_k{k}", f"K = {k}", "market", _GT_MARKET, _keys(_STEPS, k))
+        for k in (1, 2, 3, 5)
+    ),
     _c2f(
         "market_drawn",
         "K = 3, codes drawn",
         "market",
         _GT_MARKET,
-        _keys("MODEL.C2F_SEG.DETERMINISTIC", False),
+        _keys("MODEL.C2F_SEG.DETERMINISTIC", False, _STEPS, 3),
     ),
     _c2f("image", "C2F-Seg image", "image", VIDEOS),
     _c2f("image_coarse", "image, without refinement", "image", _GT, "refine=False"),
-    *(_c2f(f"image_k{k}", f"image, K = {k}", "image", _GT, _keys(_STEPS, k)) for k in (1, 2, 5)),
+    *(_c2f(f"image_k{k}", f"image, K = {k}", "image", _GT, _keys(_STEPS, k)) for k in (1, 2, 3, 5)),
     _c2f("video", "C2F-Seg video", "video", VIDEOS),
     _c2f("video_one", "video, one window at once", "video", _GT, "windows=1"),
     _c2f(
