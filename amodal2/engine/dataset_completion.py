@@ -318,7 +318,7 @@ def _stored_flow(entry: Record, root: str | Path) -> OpticalFlow | None:
     if "flow_file" in entry:
         return FileFlow.from_archive(os.path.join(root, entry["flow_file"]))
     if "flow_files" in entry:
-        files = [os.path.join(root, name) for name in entry["flow_files"]]
+        files = [name and os.path.join(root, name) for name in entry["flow_files"]]
         return FileFlow(files, name=str(entry["id"]))
     return None
 

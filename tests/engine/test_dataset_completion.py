@@ -122,6 +122,22 @@ def test_predicted_objects_without_visible_masks_are_refused(tmp_path):
         predicted_scenes(dataset, tmp_path, records)
 
 
+def test_stored_flow_ends_before_the_last_frame(tmp_path):
+    file = write_videos(tmp_path, 1)
+    content = json.loads(file.read_text())
+    video = content["videos"][0]
+    last = video["length"] - 1
+    video["flow_files"] = [*(f"{number}.npy" for number in range(last)), None]
+    file.write_text(json.dumps(content))
+    flow = annotated_scenes(read_truth(file), tmp_path)[0].flow
+    field = np.full((video["height"], video["width"], 2), 2.0, np.float32)
+    np.save(tmp_path / f"{last - 1}.npy", field)
+    frame = np.zeros((*field.shape[:2], 3), np.uint8)
+    assert np.array_equal(flow(frame, frame, last - 1, 1), field)
+    with pytest.raises(ValueError, match="forward"):
+        flow(frame, frame, last, 1)
+
+
 @pytest.mark.parametrize("write", [write_images, write_videos])
 def test_the_first_scenes_can_be_taken_alone(write, tmp_path):
     dataset = read_truth(write(tmp_path), 1)
