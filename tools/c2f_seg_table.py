@@ -11,6 +11,12 @@ Example::
         --score-threshold 0 --save json --input datasets/aquarium/val_0000? --output a2vis
     python tools/c2f_seg_table.py --out output/c2f_table --data datasets --tracks a2vis \\
         --images 100 --videos 8 --weights market=market.pth image=image.pth video=video.pth
+
+    python tools/train_net.py --config-file configs/roi_heads/quick/mask_joint_market.yaml \\
+        --eval-only OUTPUT_DIR output/detections
+    python tools/c2f_seg_table.py --out output/c2f_table --data datasets \\
+        --weights market=market.pth --detections \\
+        output/detections/inference/market_v1_amodal_val/image_predictions.json
 """
 
 from __future__ import annotations
@@ -33,11 +39,14 @@ from amodal2.engine.dataset_completion import (
     complete_scene,
     completion_records,
     keep_objects,
+    object_records,
     predicted_scenes,
     read_truth,
     track_records,
 )
 from amodal2.evaluation.completion import evaluate_completions
+from amodal2.evaluation.image_predictions import check_image_predictions, load_record_lists
+from amodal2.evaluation.image_protocols import evaluate_images
 from amodal2.evaluation.prediction_files import load_video_predictions
 from amodal2.evaluation.video_tracks import evaluate_video_tracks
 from amodal2.modeling.completion import CompletionSettings
@@ -67,8 +76,8 @@ class Set:
     name: str
     truth: VideoDataset | ImageDataset
     scenes: list[Scene]
-    whole: VideoDataset | None = None
-    matched: VideoDataset | None = None
+    whole: VideoDataset | ImageDataset | None = None
+    matched: VideoDataset | ImageDataset | None = None
 
 
 def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -79,6 +88,7 @@ def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="datasets' root")
     parser.add_argument("--tracks", type=Path, metavar="PATH", help="of A2VIS on the aquarium")
+    parser.add_argument("--detections", type=Path, metavar="FILE", help="in the market's images")
     parser.add_argument("--images", type=int, metavar="N", help="the first N of the market")
     parser.add_argument("--videos", type=int, metavar="N", help="the first N of each video set")
     parser.add_argument(
@@ -100,19 +110,21 @@ def open_sets(args: argparse.Namespace) -> list[Set]:
         if (root / "val.json").is_file():
             truth = read_truth(root / "val.json", limit)
             sets.append(Set(name, truth, annotated_scenes(truth, root)))
-            if name == "aquarium" and args.tracks is not None:
-                sets.append(_with_tracks(sets[-1], root, args.tracks))
+            found = {"market": args.detections, "aquarium": args.tracks}.get(name)
+            if found is not None:
+                sets.append(_with_predictions(sets[-1], root, found))
     return sets
 
 
-def _with_tracks(one: Set, root: Path, tracks: Path) -> Set:
-    """Return the same videos with predicted tracks, and note which objects these show."""
-    assert isinstance(one.truth, VideoDataset), "tracks are of videos"
-    known = {video["id"] for video in one.truth.videos}
+def _with_predictions(one: Set, root: Path, file: Path) -> Set:
+    """Return the same scenes with predicted objects, and note which true ones these show."""
     whole = read_truth(root / "val.json")
-    assert isinstance(whole, VideoDataset), "so is its file"
-    records = load_video_predictions([tracks], whole)
-    records = [record for record in records if record["video_id"] in known]
+    if isinstance(whole, ImageDataset):
+        records, _ = check_image_predictions(load_record_lists([file]), whole, file=file)
+    else:
+        records = load_video_predictions([file], whole)
+    known = {scene.id for scene in one.scenes}
+    records = [r for r in records if r.get("image_id", r.get("video_id")) in known]
     scenes = predicted_scenes(one.truth, root, records)
     one.matched = keep_objects(one.truth, scenes)
     return Set(f"{one.name}_predicted", one.matched, scenes, whole=one.truth)
@@ -120,20 +132,21 @@ def _with_tracks(one: Set, root: Path, tracks: Path) -> Set:
 
 def measure(row: Row, options: Sequence[str], one: Set) -> dict[str, Any]:
     """Complete a dataset and return all numbers of one row."""
-    completion = TrackCompletion.build(
-        row.completer, options, CompletionSettings(compose="raw"), "dis"
-    )
+    completion = None
+    if row.completer:
+        settings = CompletionSettings(compose="raw")
+        completion = TrackCompletion.build(row.completer, options, settings, "dis")
     image = isinstance(one.truth, ImageDataset)
     raw: list[Record] = []
     post: list[Record] = []
     tracks: list[Record] = []
     start, objects = time.process_time(), 0
     for scene in one.scenes:
-        found = complete_scene(completion, scene)[0]
+        found = complete_scene(completion, scene)[0] if completion else scene.tracks
         grown = add_visible(found)
         raw += completion_records(scene, [found], image=image)
         post += completion_records(scene, [grown], image=image)
-        tracks += track_records(scene, grown)
+        tracks += object_records(scene, grown) if image else track_records(scene, grown)
         objects += sum(mask is not None for track in found for mask in track.visible or [])
     seconds = time.process_time() - start
     result: dict[str, Any] = {
@@ -146,7 +159,10 @@ def measure(row: Row, options: Sequence[str], one: Set) -> dict[str, Any]:
         kept = {record["id"] for record in one.matched.annotations}
         chosen = [[r for r in part if r["gt_id"] in kept] for part in (raw, post)]
         result["matched"] = _scores(one.matched, *chosen)
-    if one.whole is not None:
+    if isinstance(one.whole, ImageDataset):
+        found = evaluate_images(one.whole, tracks, protocol="coco", details=False)
+        result["tracks"] = found.percent()["amodal"]
+    elif one.whole is not None:
         result["tracks"] = evaluate_video_tracks(one.whole, tracks).rows["amodal"].percent()
     return result
 
@@ -199,6 +215,10 @@ def _markdown(rows: dict[str, dict[str, float]]) -> list[str]:
     return lines
 
 
+def _has_amodal(one: Set) -> bool:
+    return all(track.amodal is not None for scene in one.scenes for track in scene.tracks)
+
+
 def _result(out: Path, row: Row, name: str) -> Path:
     return out / f"{row.name}_{name}.json"
 
@@ -214,6 +234,8 @@ def main(argv: list[str] | None = None) -> int:
             options = row.options(weights, one.name)
             wanted = args.only is None or row.name in args.only
             if options is None or not wanted or _result(args.out, row, one.name).is_file():
+                continue
+            if not row.completer and not _has_amodal(one):
                 continue
             print(f"c2f_seg_table: {row.title} on {one.name}", flush=True)
             write_json(_result(args.out, row, one.name), measure(row, options, one))

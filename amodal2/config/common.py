@@ -81,6 +81,9 @@ def _add_input_config(cfg: CfgNode) -> None:
     cfg.INPUT.AMODAL.PATCH_ENLARGE_TEST = 2.0
     # Object patch mapper: box that is enlarged, "visible" or "amodal".
     cfg.INPUT.AMODAL.PATCH_BOX = "visible"
+    # Object patch mapper: how often an epoch of training has each object of which at least a tenth
+    # is hidden; the others come once.
+    cfg.INPUT.AMODAL.PATCH_HIDDEN_REPEAT = 1
     # Copy-paste mapper: least short side in pixels of the complete objects that are pasted.
     cfg.INPUT.AMODAL.PASTE_MIN_SIDE = 32
     # Copy-paste mapper: smallest and largest number of pasted objects per image.

@@ -14,6 +14,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
 from amodal2.data.mappers.base import Mapper, build_mapper, expand_dicts
+from amodal2.data.mappers.object_patch import repeat_hidden
 from amodal2.data.samplers import MixedStream, PositionBatchSampler, TrainingStream
 
 
@@ -83,7 +84,8 @@ def _load_training_sets(cfg: CfgNode) -> list[list[dict[str, Any]]]:
         if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
             dicts = [item for item in dicts if item.get("annotations")]
         used += len(dicts)
-        sets.append(expand_dicts(cfg, dicts))
+        repeats = cfg.INPUT.AMODAL.PATCH_HIDDEN_REPEAT
+        sets.append(repeat_hidden(expand_dicts(cfg, dicts), repeats))
     if not any(sets):
         raise ValueError(
             f"load_training_dicts: expected annotated videos or images in DATASETS.TRAIN, got none "

@@ -10,7 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from amodal2.utils.frames import open_frames
 from amodal2.utils.optical_flow import FileFlow, OpticalFlow
 
 Record = dict[str, Any]
+Truth = TypeVar("Truth", VideoDataset, ImageDataset)
 
 
 @dataclass
@@ -145,24 +146,35 @@ def annotated_scenes(dataset: VideoDataset | ImageDataset, root: str | Path) -> 
 
 
 def predicted_scenes(
-    dataset: VideoDataset, root: str | Path, records: Sequence[Record], least_score: float = 0.0
+    dataset: VideoDataset | ImageDataset,
+    root: str | Path,
+    records: Sequence[Record],
+    least_score: float = 0.0,
 ) -> list[Scene]:
-    """Return the scenes of a dataset with predicted tracks in place of the annotated masks.
+    """Return the scenes of a dataset with predicted masks in place of the annotated ones.
 
     Args:
         dataset: the ground truth, which tells what shows which object.
         root: folder that its paths are relative to.
-        records: predictions, as ``load_video_predictions`` reads them.
+        records: predictions, as ``load_video_predictions`` or ``check_image_predictions`` return
+            them; objects of images of which nothing is visible are left out.
         least_score: of the tracks that are taken.
 
     Raises:
         ValueError: if the predictions have no visible masks.
     """
-    if not all(record.get(VISIBLE_KEY) for record in records):
-        raise ValueError("predicted_scenes: expected predictions with 'segmentations', got others")
-    taken = _by_scene((r for r in records if r["score"] >= least_score), "video_id")
+    image = isinstance(dataset, ImageDataset)
+    needed, key = (VISIBLE_SEGM, "image_id") if image else (VISIBLE_KEY, "video_id")
+    if not all(needed in record if image else record.get(needed) for record in records):
+        raise ValueError(f"predicted_scenes: expected predictions with '{needed}', got others")
+    annotations: Sequence[Record] = dataset.annotations
+    if image:
+        records, annotations = (
+            [_as_tube(r) for r in part if r[VISIBLE_SEGM]] for part in (records, annotations)
+        )
+    taken = _by_scene((r for r in records if r["score"] >= least_score), key)
     scenes = annotated_scenes(dataset, root)
-    truth = _by_scene(dataset.annotations, "video_id")
+    truth = _by_scene(annotations, key)
     for scene in scenes:
         own = taken.get(scene.id, [])
         scene.tracks = [
@@ -231,6 +243,20 @@ def completion_records(
     return found
 
 
+def object_records(scene: Scene, tracks: Sequence[Track]) -> list[Record]:
+    """Return prediction records of the objects of an image, see ``check_image_predictions``."""
+    return [
+        {
+            "image_id": scene.id,
+            "category_id": track.category_id,
+            "score": track.score,
+            VISIBLE_SEGM: (track.visible or [None])[0],
+            AMODAL_SEGM: (track.amodal or [None])[0],
+        }
+        for track in tracks
+    ]
+
+
 def track_records(scene: Scene, tracks: Sequence[Track]) -> list[Record]:
     """Return prediction records of the tracks of a video, see ``VideoPrediction``."""
     return [
@@ -260,7 +286,7 @@ def add_visible(tracks: Sequence[Track]) -> list[Track]:
     ]
 
 
-def keep_objects(dataset: VideoDataset, scenes: Iterable[Scene]) -> VideoDataset:
+def keep_objects(dataset: Truth, scenes: Iterable[Scene]) -> Truth:
     """Return the ground truth of the objects that a track shows."""
     shown = {one for scene in scenes for one in scene.objects}
     return replace(dataset, annotations=[r for r in dataset.annotations if r["id"] in shown])
@@ -280,8 +306,7 @@ def _scene(number: int, source: str | list[str], records: Sequence[Record]) -> S
 
 def _as_tube(record: Record) -> Record:
     """Return an object of an image as a track of one frame."""
-    masks = {VISIBLE_KEY: [record[VISIBLE_SEGM]], AMODAL_KEY: [record.get(AMODAL_SEGM)]}
-    return {key: record[key] for key in ("id", "category_id", "iscrowd")} | masks
+    return record | {VISIBLE_KEY: [record[VISIBLE_SEGM]], AMODAL_KEY: [record.get(AMODAL_SEGM)]}
 
 
 def _frames(entry: Record, root: str | Path) -> str | list[str]:
@@ -294,7 +319,7 @@ def _stored_flow(entry: Record, root: str | Path) -> OpticalFlow | None:
     if "flow_file" in entry:
         return FileFlow.from_archive(os.path.join(root, entry["flow_file"]))
     if "flow_files" in entry:
-        files = [os.path.join(root, name) for name in entry["flow_files"]]
+        files = [name and os.path.join(root, name) for name in entry["flow_files"]]
         return FileFlow(files, name=str(entry["id"]))
     return None
 

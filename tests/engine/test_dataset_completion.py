@@ -16,14 +16,16 @@ from amodal2.engine.dataset_completion import (
     complete_scene,
     completion_records,
     keep_objects,
+    object_records,
     predicted_scenes,
     read_truth,
     track_records,
 )
 from amodal2.evaluation.completion import evaluate_completions
+from amodal2.evaluation.image_predictions import check_image_predictions
 from amodal2.modeling.completion import CompletionSettings
 from amodal2.structures import encode_mask
-from amodal2.structures.rle import decode_rle
+from amodal2.structures.rle import decode_rle, rle_area
 from amodal2.structures.track import Track
 from amodal2.utils.errors import VideoError
 from tests.engine.toy import make_videos
@@ -68,6 +70,12 @@ def predictions(dataset, score=0.9):
     return [{key: r[key] for key in keys} | {"score": score} for r in dataset.annotations[1:]]
 
 
+def image_predictions(dataset):
+    """Return the annotated visible masks of all but the first object as predicted objects."""
+    keys = ("image_id", "category_id", "visible_segm")
+    return [{key: r[key] for key in keys} | {"score": 0.9} for r in dataset.annotations[1:]]
+
+
 def build(name):
     return TrackCompletion.build(name, [], CompletionSettings(compose="raw"), "dis")
 
@@ -88,6 +96,46 @@ def test_images_are_scenes_of_one_frame(tmp_path):
     # The hull of what is seen of the far square, an L, holds half of its hidden corner.
     assert 20 < found["occ"] < 80
     assert found["full"] > 80
+
+
+def test_predicted_objects_of_images_are_judged_where_they_show_true_ones(tmp_path):
+    dataset = read_truth(write_images(tmp_path))
+    own = [*image_predictions(dataset)]
+    nothing = {**own[0], "visible_segm": None}
+    scenes = predicted_scenes(dataset, tmp_path, [nothing, *own])
+    assert [scene.objects for scene in scenes] == [{11: 1}, {20: 1, 21: 2}]
+    assert [r["id"] for r in keep_objects(dataset, scenes).annotations] == [11, 20, 21]
+    tracks = complete_scene(build("convex"), scenes[1])[0]
+    found = object_records(scenes[1], tracks)
+    checked, _ = check_image_predictions(found, dataset)
+    assert [r["visible_segm"] for r in checked] == [r["visible_segm"] for r in own[1:]]
+    assert [r["score"] for r in checked] == [0.9, 0.9]
+    area = [(rle_area(r["visible_segm"]), rle_area(r["amodal_segm"])) for r in checked]
+    assert all(visible <= amodal for visible, amodal in area)
+    assert any(visible < amodal for visible, amodal in area)
+
+
+def test_predicted_objects_without_visible_masks_are_refused(tmp_path):
+    dataset = read_truth(write_images(tmp_path))
+    records = [{"image_id": 1, "category_id": 1, "score": 1.0, "amodal_segm": None}]
+    with pytest.raises(ValueError, match="predictions with 'visible_segm', got others"):
+        predicted_scenes(dataset, tmp_path, records)
+
+
+def test_stored_flow_ends_before_the_last_frame(tmp_path):
+    file = write_videos(tmp_path, 1)
+    content = json.loads(file.read_text())
+    video = content["videos"][0]
+    last = video["length"] - 1
+    video["flow_files"] = [*(f"{number}.npy" for number in range(last)), None]
+    file.write_text(json.dumps(content))
+    flow = annotated_scenes(read_truth(file), tmp_path)[0].flow
+    field = np.full((video["height"], video["width"], 2), 2.0, np.float32)
+    np.save(tmp_path / f"{last - 1}.npy", field)
+    frame = np.zeros((*field.shape[:2], 3), np.uint8)
+    assert np.array_equal(flow(frame, frame, last - 1, 1), field)
+    with pytest.raises(ValueError, match="forward"):
+        flow(frame, frame, last, 1)
 
 
 @pytest.mark.parametrize("write", [write_images, write_videos])

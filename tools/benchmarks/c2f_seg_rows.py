@@ -14,8 +14,9 @@ CONFIGS = {
 }
 """Name of the weights -> their config."""
 
-MARKET, AQUARIUM = ("market",), ("aquarium", "aquarium_predicted")
+MARKET, AQUARIUM = ("market", "market_predicted"), ("aquarium", "aquarium_predicted")
 VIDEOS = (*AQUARIUM, "playroom")
+PREDICTED = ("market_predicted", "aquarium_predicted")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Row:
     Attributes:
         name: of its files.
         title: in the tables.
-        completer: its name.
+        completer: its name; "" takes the detector's own amodal masks.
         weights: of ``CONFIGS``, "" for none.
         sets: datasets that it runs on.
         extra: options of the completer.
@@ -62,9 +63,10 @@ def _keys(*pairs: object) -> str:
 
 
 _STEPS = "MODEL.C2F_SEG.STEPS"
-_GT = ("aquarium",)
+_GT_MARKET, _GT = ("market",), ("aquarium",)
 
 ROWS = (
+    Row("detector", "the detector's own", "", sets=PREDICTED),
     Row("modal", "visible mask", "modal"),
     Row("convex", "convex hull", "convex"),
     Row("union", "union over time", "union", sets=VIDEOS),
@@ -72,17 +74,20 @@ ROWS = (
     Row("savos", "SaVos", "savos", "savos", VIDEOS),
     _c2f("market", "C2F-Seg image", "market", MARKET),
     _c2f("market_coarse", "without refinement", "market", MARKET, "refine=False"),
-    *(_c2f(f"market_k{k}", f"K = {k}", "market", MARKET, _keys(_STEPS, k)) for k in (1, 2, 5)),
+    *(
+        _c2f(f"market_k{k}", f"K = {k}", "market", _GT_MARKET, _keys(_STEPS, k))
+        for k in (1, 2, 3, 5)
+    ),
     _c2f(
         "market_drawn",
         "K = 3, codes drawn",
         "market",
-        MARKET,
-        _keys("MODEL.C2F_SEG.DETERMINISTIC", False),
+        _GT_MARKET,
+        _keys("MODEL.C2F_SEG.DETERMINISTIC", False, _STEPS, 3),
     ),
     _c2f("image", "C2F-Seg image", "image", VIDEOS),
     _c2f("image_coarse", "image, without refinement", "image", _GT, "refine=False"),
-    *(_c2f(f"image_k{k}", f"image, K = {k}", "image", _GT, _keys(_STEPS, k)) for k in (1, 2, 5)),
+    *(_c2f(f"image_k{k}", f"image, K = {k}", "image", _GT, _keys(_STEPS, k)) for k in (1, 2, 3, 5)),
     _c2f("video", "C2F-Seg video", "video", VIDEOS),
     _c2f("video_one", "video, one window at once", "video", _GT, "windows=1"),
     _c2f(

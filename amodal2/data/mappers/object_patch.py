@@ -22,6 +22,7 @@ from amodal2.structures.image_json import AMODAL_SEGM, VISIBLE_SEGM
 OBJECT_KEY = "object"
 """Key of a dataset dict: position of the chosen object in its annotations."""
 _BOXES = ("visible", "amodal")
+_LEAST_HIDDEN = 0.1
 
 
 def split_objects(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -35,6 +36,32 @@ def split_objects(dataset_dicts: Sequence[dict[str, Any]]) -> list[dict[str, Any
         nothing can be completed from, are left out. Annotations are shared, not copied.
     """
     return [{**item, OBJECT_KEY: number} for item in dataset_dicts for number in _choices(item)]
+
+
+def repeat_hidden(items: Sequence[dict[str, Any]], times: int) -> list[dict[str, Any]]:
+    """Repeat the objects that something is hidden of, so that training sees them more often.
+
+    Args:
+        items: dicts of :func:`split_objects`.
+        times: how often objects are listed whose ``occlusion_rate`` is at least 0.1; the others are
+            listed once.
+
+    Returns:
+        list[dict]: the same dicts.
+
+    Raises:
+        ValueError: if ``times`` is below 1, or above it where a dict names no object.
+    """
+    if times < 1:
+        raise ValueError(f"repeat_hidden: expected at least 1 time, got {times}")
+    if times > 1 and any(OBJECT_KEY not in item for item in items):
+        raise ValueError(
+            f"repeat_hidden: expected dicts of one object for {times} times, got whole images or "
+            "videos; set INPUT.AMODAL.PATCH_HIDDEN_REPEAT to 1 for this mapper"
+        )
+    if times == 1:
+        return list(items)
+    return [item for item in items for _ in range(times if _much_hidden(item) else 1)]
 
 
 @AMODAL_MAPPER_REGISTRY.register()
@@ -161,9 +188,9 @@ class ObjectPatchMapper:
         if self.is_train:
             frames = random_color_change(rng, self.color_jitter).apply_frames(frames)
         real = [record for record in objects if not record.get("iscrowd", 0)]
-        occluders = build_occluders(real, source, self.occluder)
         own = next(i for i, record in enumerate(real) if record is objects[number])
-        instances = build_instances([objects[number]], [occluders[own]], geometry)
+        occluders = build_occluders(real, source, self.occluder, [own])
+        instances = build_instances([objects[number]], occluders, geometry)
         given = instances.get(fields.GT_VISIBLE_MASKS)[0]
         if self.is_train and self.noise is not None:
             given = torch.from_numpy(self.noise.apply(given.numpy(), rng))
@@ -201,6 +228,10 @@ def _enlarged_side(start: float, length: float, factor: float, limit: int) -> tu
     centre, half = int(2 * start + length) // 2, int(length * factor) // 2
     low, high = max(0, centre - half), min(limit - 1, centre + half)
     return low, high - low + 1
+
+
+def _much_hidden(item: dict[str, Any]) -> bool:
+    return bool(item["annotations"][item[OBJECT_KEY]]["occlusion_rate"] >= _LEAST_HIDDEN)
 
 
 def _choices(item: dict[str, Any]) -> list[int]:

@@ -23,7 +23,10 @@ _MIN_PIXELS = 20
 
 
 def build_occluders(
-    annotations: Sequence[dict[str, Any]], size: tuple[int, int], mode: str
+    annotations: Sequence[dict[str, Any]],
+    size: tuple[int, int],
+    mode: str,
+    wanted: Sequence[int] | None = None,
 ) -> list[RLE | None]:
     """Return the occluder mask of each object of one image, before any transform.
 
@@ -34,9 +37,10 @@ def build_occluders(
         size: height and width of the image in pixels.
         mode: "all_neighbours" (the published rule, which uses no depth: objects behind count too),
             "front_only" (nearer objects only) or "precomputed" (``occluder_segm`` of the file).
+        wanted: positions of the objects whose occluders are made; None makes those of all.
 
     Returns:
-        list[RLE | None]: N masks, None where nothing lies over the object.
+        list[RLE | None]: one mask per wanted object, None where nothing lies over it.
 
     Raises:
         ValueError: if the mode is unknown or a record lacks what it needs.
@@ -50,11 +54,13 @@ def build_occluders(
                 f"build_occluders: expected '{needed}' in every annotation for {mode!r}, got none "
                 f"in annotation {record.get('id')}; set INPUT.AMODAL.OCCLUDER to 'all_neighbours'"
             )
+    chosen = range(len(annotations)) if wanted is None else wanted
     if mode == "precomputed":
-        return [record[OCCLUDER_SEGM] for record in annotations]
+        return [annotations[i][OCCLUDER_SEGM] for i in chosen]
     over = _overlapping(annotations)
     occluders: list[RLE | None] = []
-    for i, record in enumerate(annotations):
+    for i in chosen:
+        record = annotations[i]
         masks = [
             other[VISIBLE_SEGM]
             for j, other in enumerate(annotations)

@@ -227,7 +227,7 @@ class C2FSeg(nn.Module):
             dict[str, Tensor]: scalars.
         """
         features = self.extract(images)
-        source, target = self.g_model.indices(given), self.g_model.indices(amodal)
+        source, target = self.g_model.indices(torch.cat([given, amodal])).chunk(2)
         clips = len(given) // frames if self.model.window else 1
         hidden = hide_codes(target, self.model.mask_index, clips)
         logits = self.model(features[-1], source, hidden, frames).float()

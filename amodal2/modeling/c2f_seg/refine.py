@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amodal2.modeling.c2f_seg.vq_blocks import convolve
+
 BRANCHES = ("vm", "am")
 """Official suffixes of the layers of the visible and of the amodal branch."""
 
@@ -90,11 +92,11 @@ class RefineModule(nn.Module):
         adapted = self.conv_adapter(c5)
         mask = coarse[..., ::step, ::step]
         attention = semantic_attention(adapted, mask)
-        x = torch.cat([self.conv_in(adapted), attention, mask], dim=1)
-        x = F.relu(self.bn1(self.lay1(x)))
-        x = F.relu(self.bn2(self.lay2(x)))
+        x = torch.cat([convolve(self.conv_in, adapted), attention, mask], dim=1)
+        x = F.relu(self.bn1(convolve(self.lay1, x)))
+        x = F.relu(self.bn2(convolve(self.lay2, x)))
         x = F.interpolate(x + self.adapter1(c4), size=c3.shape[-2:], mode="nearest")
-        x = F.relu(self.bn3(self.lay3(x)))
+        x = F.relu(self.bn3(convolve(self.lay3, x)))
         both = visible and "vm" in self.branches
         return (self._branch("vm", x, c2, c3) if both else None), self._branch("am", x, c2, c3)
 

@@ -12,19 +12,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from amodal2.ops import conv3x3
+
 
 class ShiftedGroupNorm(nn.GroupNorm):
-    """Group normalisation that takes the mean out first where channels are innermost.
+    """Group normalisation that takes about the mean out first where channels are innermost.
 
     There PyTorch's CPU kernel takes the variance as a difference of squares, which is far off for
-    the flat maps of masks. The shift changes neither the result nor its gradient.
+    the flat maps of masks. The shift, the mean of every 16th pixel, changes neither the result nor
+    its gradient.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map Tensor[B, C, s, s] to the same shape."""
         if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
             with torch.no_grad():
-                mean = x.mean(dim=(2, 3)).unflatten(1, (self.num_groups, -1)).mean(dim=2)
+                mean = (
+                    x[:, :, ::4, ::4]
+                    .mean(dim=(2, 3))
+                    .unflatten(1, (self.num_groups, -1))
+                    .mean(dim=2)
+                )
                 mean = mean.repeat_interleave(self.num_channels // self.num_groups, dim=1)
             x = x - mean[:, :, None, None]
         return super().forward(x)
@@ -44,6 +52,13 @@ def channels_last(x: Tensor) -> Tensor:
     if x.device.type != "cpu":
         return x
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def convolve(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply a 3x3 convolution of stride 1; by Winograd's way where channels are innermost."""
+    if x.device.type == "cpu" and x.is_contiguous(memory_format=torch.channels_last):
+        return conv3x3(x, layer.weight, layer.bias)
+    return layer(x)
 
 
 def activate(x: Tensor) -> Tensor:
@@ -67,9 +82,10 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map Tensor[B, C, s, s] to Tensor[B, C', s, s]."""
-        y = self.conv1(activate(self.norm1(x)))
-        y = self.conv2(activate(self.norm2(y)))
-        return (x if self.nin_shortcut is None else self.nin_shortcut(x)) + y
+        y = convolve(self.conv1, activate(self.norm1(x)))
+        y = convolve(self.conv2, activate(self.norm2(y)))
+        y += x if self.nin_shortcut is None else self.nin_shortcut(x)
+        return y
 
 
 class Downsample(nn.Module):

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from amodal2.modeling.c2f_seg.vq_blocks import Decoder, Encoder
 
 BETA = 0.25
+CPU_PIXELS = 2**15
+"""Of the masks that a CPU encodes at once; with more the finest maps would leave its caches."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +143,14 @@ class MaskAutoencoder(nn.Module):
             Tensor[B, L]: int64 in [0, K).
         """
         # Codes are discrete: half precision would choose others.
+        on_cpu = masks.device.type == "cpu"
+        at_once = max(1, CPU_PIXELS // masks.shape[-1] ** 2 if on_cpu else len(masks))
         with torch.autocast(masks.device.type, enabled=False):
-            features = self.encode(masks[:, None].to(self.quant_conv.weight.dtype))
-            return self.quantize.nearest(features)
+            found = [
+                self.quantize.nearest(self.encode(part[:, None].to(self.quant_conv.weight.dtype)))
+                for part in masks.split(at_once)
+            ]
+        return torch.cat(found)
 
     @torch.no_grad()
     def coarse_masks(self, indices: Tensor, step: int = 1) -> Tensor:

@@ -10,7 +10,7 @@ from detectron2.data import build_detection_train_loader
 from amodal2.config import get_cfg
 from amodal2.data.datasets import load_amodal_coco_json
 from amodal2.data.mappers import ObjectPatchMapper, build_mapper, split_objects
-from amodal2.data.mappers.object_patch import enlarged_crop
+from amodal2.data.mappers.object_patch import enlarged_crop, repeat_hidden
 from amodal2.structures import encode_mask
 from tests.structures.toy_images import image_content, thing
 from tests.structures.toy_videos import write
@@ -55,6 +55,22 @@ def test_split_objects_gives_each_object_that_can_be_completed(picture):
     assert [item["object"] for item in items] == [1, 2]
     mapper = ObjectPatchMapper(is_train=False)
     assert [mapper(item)["annotation_id"] for item in items] == [12, 13]
+
+
+def test_repeat_hidden_lists_hidden_objects_more_often():
+    items = [
+        {"annotations": [{"occlusion_rate": rate} for rate in (0.5, 0.09, 0.1)], "object": number}
+        for number in range(3)
+    ]
+    assert [item["object"] for item in repeat_hidden(items, 3)] == [0, 0, 0, 1, 2, 2, 2]
+    assert repeat_hidden(items, 1) == items
+
+
+def test_repeat_hidden_refuses_whole_images_and_no_time():
+    with pytest.raises(ValueError, match="one object for 2 times, got whole images"):
+        repeat_hidden([{"annotations": []}], 2)
+    with pytest.raises(ValueError, match="at least 1 time, got 0"):
+        repeat_hidden([], 0)
 
 
 @pytest.mark.parametrize(

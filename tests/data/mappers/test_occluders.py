@@ -76,6 +76,14 @@ def test_build_occluders_needs_more_than_a_twentieth_of_box_overlap(width, kept)
     assert (found[0] is not None) == kept
 
 
+@pytest.mark.parametrize("mode", ["all_neighbours", "front_only", "precomputed"])
+def test_build_occluders_of_wanted_objects_are_those_of_all(three, mode):
+    for one, mask in zip(three, (FRONT, BACK, APART), strict=True):
+        one["occluder_segm"] = encode_mask(mask)
+    whole = build_occluders(three, SIZE, mode)
+    assert build_occluders(three, SIZE, mode, [2, 1]) == [whole[2], whole[1]]
+
+
 def test_build_occluders_of_no_objects_is_empty():
     assert build_occluders([], SIZE, "all_neighbours") == []
 
