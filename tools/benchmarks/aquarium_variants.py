@@ -61,7 +61,8 @@ class Variant:
 
 def _a2vis(name: str, title: str, *options: Any, **settings: Any) -> Variant:
     start = ("MODEL.A2VIS.START", "vita", "MODEL.A2VIS.UPDATE.INIT", "first_clip")
-    return Variant(name, title, A2VIS, (*start, f"{_SAMH}.RESIDUAL", True, *options), **settings)
+    samh = (f"{_SAMH}.RESIDUAL", True, f"{_SAMH}.FEAT_POS", False)
+    return Variant(name, title, A2VIS, (*start, *samh, *options), **settings)
 
 
 _NO_VSPM, _NO_ASPM = (f"{_SAMH}.USE_VSPM", False), (f"{_SAMH}.USE_ASPM", False)
