@@ -273,12 +273,7 @@ def diffusion_vas(
     else:
         masks = _trained_stage(model, sampler, given, precision)
     own = ("frame", (256, 512)) if model is None else (model.protocol, model.size)
-    second = None
-    if painter is not None:
-        _check_painter(painter, size or own[1])
-        second = _trained_stage(painter, sampler, given, precision)
-    elif content:
-        second = _load_stage(content, CONTENT_CONDITIONS, sampler, given, precision)
+    second = _second_stage(painter, content, size or own[1], sampler, given, precision)
     for one in filter(None, (masks, second)):
         one.pipeline.slice_attention(1 if "slices" in memory else None)
     return DiffusionVASCompleter(
@@ -308,7 +303,12 @@ def _check_options(
         )
 
 
-def _check_painter(painter: DiffusionVAS, size: tuple[int, int]) -> None:
+def _second_stage(
+    painter: DiffusionVAS | None, content: str, size: tuple[int, int], *options: Any
+) -> ClipModel | None:
+    """Load or take the second stage, if any; the options are those of ``_trained_stage``."""
+    if painter is None:
+        return _load_stage(content, CONTENT_CONDITIONS, *options) if content else None
     if painter.model.conditions != CONTENT_CONDITIONS:
         raise ValueError(
             f"diffusion_vas: expected a second stage with the conditions {CONTENT_CONDITIONS} "
@@ -320,6 +320,7 @@ def _check_painter(painter: DiffusionVAS, size: tuple[int, int]) -> None:
             f"first, got one for {painter.size[0]} x {painter.size[1]}; set size=(H, W) and "
             "content_opts to the same"
         )
+    return _trained_stage(painter, *options)
 
 
 def _trained_stage(
