@@ -35,9 +35,10 @@ _READINGS = [
     f'{_SAMH}NORM ""',
     f"{_SAMH}POS_ENC False",
     *(f"{_SAMH}ATTN_STRIDE {n}" for n in (8, 16)),
-    f"{_SAMH}FEAT_POS True",
+    f"{_SAMH}FEAT_POS False",
     f"{_SAMH}RESIDUAL True",
-    f"{_SAMH}RESIDUAL True MODEL.A2VIS.START vita MODEL.A2VIS.UPDATE.INIT first_clip",
+    f"{_SAMH}RESIDUAL True {_SAMH}FEAT_POS False MODEL.A2VIS.START vita "
+    "MODEL.A2VIS.UPDATE.INIT first_clip",
     f"{_SAMH}SHARE_LAYERS True",
     f"{_SAMH}FFN_DIM 16",
     "MODEL.A2VIS.LOSS.DICE_WEIGHT 0.0",
