@@ -85,7 +85,7 @@ def test_trainer_killed_and_resumed_gives_the_same_weights(tmp_path):
     assert killed.wait() == -signal.SIGKILL
     assert not (folder / "model_final.pth").exists()
     resumed = train(tmp_path, "run", *opts, resume=True)
-    assert 8 <= resumed.start_iter < 60
+    assert 4 <= resumed.start_iter < 60  # 8 if last_checkpoint was written before the kill
     whole = train(tmp_path, "whole", *opts)
     assert whole.start_iter == 0
     assert_same(weights(resumed), weights(whole))
