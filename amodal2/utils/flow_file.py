@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -72,16 +74,12 @@ def read_array(file: Path, name: str) -> npt.NDArray[np.generic]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged or lacks the array.
     """
-    try:
+    with _named_errors(file, name):
         content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
             return content
         with content:
             return np.asarray(content[name])
-    except KeyError as e:
-        raise ValueError(f"read_array: expected an array '{name}' in {file}, got none") from e
-    except (ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"read_array: expected a NumPy file, got {file}: {e}") from e
 
 
 def open_array(file: Path, name: str) -> npt.NDArray[np.generic]:
@@ -95,24 +93,33 @@ def open_array(file: Path, name: str) -> npt.NDArray[np.generic]:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is damaged or lacks the array.
     """
-    try:
+    with _named_errors(file, name):
         with zipfile.ZipFile(file) as archive:
             entry = archive.getinfo(f"{name}.npy")
             with archive.open(entry) as stream:
                 version = np.lib.format.read_magic(stream)
-                if entry.compress_type != zipfile.ZIP_STORED or version != (1, 0):
-                    return read_array(file, name)
-                shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
-                header = stream.tell()
-        with file.open("rb") as raw:
-            raw.seek(entry.header_offset + _ZIP_NAMES_AT)
-            start = entry.header_offset + _ZIP_HEADER + sum(struct.unpack("<HH", raw.read(4)))
-        order: Literal["C", "F"] = "F" if by_columns else "C"
-        return np.memmap(file, dtype, "r", start + header, shape, order)
+                plain = entry.compress_type == zipfile.ZIP_STORED and version == (1, 0)
+                if plain:
+                    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(stream)
+                    header = stream.tell()
+        if plain and not dtype.hasobject:  # bytes of a file are no objects
+            with file.open("rb") as raw:
+                raw.seek(entry.header_offset + _ZIP_NAMES_AT)
+                start = entry.header_offset + _ZIP_HEADER + sum(struct.unpack("<HH", raw.read(4)))
+            order: Literal["C", "F"] = "F" if by_columns else "C"
+            return np.memmap(file, dtype, "r", start + header, shape, order)
+    return read_array(file, name)
+
+
+@contextmanager
+def _named_errors(file: Path, name: str) -> Iterator[None]:
+    """Turn what goes wrong with an array of a file into errors that name both."""
+    try:
+        yield
     except KeyError as e:
-        raise ValueError(f"open_array: expected an array '{name}' in {file}, got none") from e
+        raise ValueError(f"read_array: expected an array '{name}' in {file}, got none") from e
     except (ValueError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"open_array: expected a NumPy archive, got {file}: {e}") from e
+        raise ValueError(f"read_array: expected a NumPy file, got {file}: {e}") from e
 
 
 def _read_flo(file: Path) -> npt.NDArray[np.generic]:

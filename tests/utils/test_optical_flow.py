@@ -133,8 +133,11 @@ def test_file_flow_archive(save, dtype, tmp_path):
 
 def test_file_flow_archive_damaged_or_not_finite_raises(tmp_path):
     (tmp_path / "a.npz").write_bytes(b"PK\3\4abc")
-    with pytest.raises(ValueError, match="expected a NumPy archive"):
+    with pytest.raises(ValueError, match="expected a NumPy file"):
         FileFlow.from_archive(tmp_path / "a.npz")
+    np.savez(tmp_path / "o.npz", forward=np.array([{}, {}], dtype=object))
+    with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
+        FileFlow.from_archive(tmp_path / "o.npz")
     np.savez(tmp_path / "b.npz", forward=np.full((1, 4, 5, 2), np.nan))
     frame = np.zeros((4, 5, 3), np.uint8)
     with pytest.raises(ValueError, match="expected finite numbers"):
